@@ -1,0 +1,56 @@
+# make demo    the worked example and a small network, in its own environment
+# make test    everything a change must pass: linter, types, import direction, tests, docs examples
+# make lint    the first three of those
+# make goldens write the expected texts anew (look at the diff before you commit it)
+# make clean   remove the environment and the caches
+#
+# Needs Python 3.10 or newer with venv, and make. Another Python: make test PYTHON=python3.12
+
+PYTHON ?= python3
+JOBS   ?= 2
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint goldens clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m chainrule demo
+
+# NumPy's own threads are off: the test processes already fill the cores.
+test: lint
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+goldens: $(VENV)/.dev
+	UPDATE_GOLDENS=1 $(BIN)/python -m pytest -n $(JOBS) tests
+
+# The stamps say what is installed, so a second run starts at once.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "chainrule needs Python 3.10 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1). Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' has no venv module. Install it (Debian, Ubuntu: apt install python3-venv) or name another Python: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml $(VENV)/.made
+	@echo "installing chainrule into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . || { \
+	  echo "pip could not install chainrule's dependencies (see its message above); is a package index reachable?" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.made
+	@echo "installing chainrule and its development tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' || { \
+	  echo "pip could not install chainrule's dependencies (see its message above); is a package index reachable?" >&2; exit 1; }
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
