@@ -1,0 +1,1 @@
+"""Published examples with numbers, each reproduced from a program text."""
