@@ -166,15 +166,17 @@ def gradient(
     seed: Any = 1,
 ) -> dict[str, Any]:
     """For each tensor of wrt, entry by entry: the sum over `of` of seed times the derivative."""
-    machine = Machine(text, arrays, exact, [(frozenset(wrt), 1)])
-    value = machine.cells(of)
+    return slopes(Machine(text, arrays, exact, [(frozenset(wrt), 1)]), of, wrt, seed)
+
+
+def slopes(machine: Machine, of: str, wrt: Sequence[str], seed: Any = 1) -> dict[str, Any]:
+    """The same from a machine that was made with the tensors of wrt seeded at level 1."""
+    zero = machine.number(0)
     weights = np.broadcast_to(np.asarray(seed, dtype=object), machine.shape(of))
-    total = sum((machine.number(weights[p]) * v for p, v in value.items()), machine.number(0))
+    total = sum((machine.number(weights[p]) * v for p, v in machine.cells(of).items()), zero)
     return {
         name: array(
-            machine,
-            name,
-            {p: slope(total, (name, p), 1) + machine.number(0) for p in machine.cells(name)},
+            machine, name, {p: slope(total, (name, p), 1) + zero for p in machine.cells(name)}
         )
         for name in wrt
     }
@@ -188,9 +190,9 @@ def directional(
     exact: bool = False,
 ) -> Number:
     """The derivative of the scalar `of` along a direction in the given tensors."""
-    slopes = gradient(text, arrays, of, list(direction), exact)
+    found = gradient(text, arrays, of, list(direction), exact)
     return sum(
-        slopes[name][point] * np.asarray(step, dtype=object)[point]
+        found[name][point] * np.asarray(step, dtype=object)[point]
         for name, step in direction.items()
-        for point in np.ndindex(slopes[name].shape)
+        for point in np.ndindex(found[name].shape)
     )

@@ -194,7 +194,15 @@ class Formula:
         machine = self.machine
         if name == "where":  # lazy: the other branch is not even looked at
             test, yes, no = args
-            return lambda: yes() if plain(test()) else no()
+            bracket = isinstance(nodes[0], ast.Compare)
+
+            def either() -> Number:
+                holds = plain(test())
+                if not bracket:
+                    machine.decided(holds, 0)
+                return yes() if holds else no()
+
+            return either
         if name == "stop":
             return lambda: plain(args[0]())
         if name in COMPARISONS:

@@ -1,0 +1,128 @@
+"""What is asked of the library for one generated case; the oracle knows the answers.
+
+check(case) raises AssertionError with the seed, the text and what differed. It takes the library
+as an argument, so that a test can hand it a faulty one and see the fault caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import chainrule
+import oracle
+from generate import Case
+
+TOLERANCE = 1e-9
+TIE = 1e-9  # floats this near to a tie may fall on either side of it
+STEP = 1e-5
+
+
+class Mismatch(AssertionError):
+    """The library and the oracle differ."""
+
+
+def check(case: Case, library: Any = chainrule) -> None:
+    try:
+        examine(case, library)
+    except Exception as error:
+        arrays = {n: [str(v) for v in a.flat] for n, a in case.arrays.items()}
+        shapes = {n: a.shape for n, a in case.arrays.items()}
+        raise Mismatch(
+            f"seed {case.seed}, ties={case.ties}, of={case.of}, wrt={case.wrt}\n{case.text}\n"
+            f"shapes {shapes}\narrays {arrays}\n{type(error).__name__}: {error}"
+        ) from error
+
+
+def examine(case: Case, library: Any) -> None:
+    p = library.Program(case.text)
+    same_text(library, p)
+    g = p.gradient(of=case.of, wrt=case.wrt)
+    same_text(library, g)
+    names = [statement.name for statement in g.statements]
+    assert len(names) == len(set(names)), f"a tensor is written twice:\n{g}"
+    for name in case.wrt or case.reals:
+        assert f"δ{name}" in g.outputs, f"no δ{name} in\n{g}"
+    floats = case.floats()
+    upstream: dict[str, Any] = {}
+    if case.upstream is not None:
+        upstream = {f"δ{case.of}": case.upstream}
+    machine = answers(case, floats, exact=False)
+    if case.dyadic or machine.closest > TIE:
+        plain = {n: a.astype(float) for n, a in upstream.items()}
+        compare(case, machine, p.run(**floats), g.run(**floats, **plain), g)
+    if case.rational:
+        machine = answers(case, case.arrays, exact=True)
+        values = p.run(exact=True, **case.arrays)
+        compare(case, machine, values, g.run(exact=True, **case.arrays, **upstream), g)
+    if case.smooth and case.upstream is None:
+        differences(case, p, g.run(**floats))
+
+
+def same_text(library: Any, p: Any) -> None:
+    again = library.Program(str(p))
+    assert again == p, f"the text parses to another program:\n{p}\n-- then\n{again}"
+    assert hash(again) == hash(p), f"equal programs, different hashes:\n{p}"
+
+
+def answers(case: Case, arrays: Mapping[str, Any], exact: bool) -> oracle.Machine:
+    """The oracle on the case, every real tensor seeded, be it given or assigned."""
+    machine = oracle.Machine(case.text, arrays, exact)
+    seeded = frozenset([*case.reals, *machine.assigned])
+    machine.seeds = [(seeded, 1)]
+    return machine
+
+
+def compare(
+    case: Case, machine: oracle.Machine, values: Mapping[str, Any], found: Mapping[str, Any], g: Any
+) -> None:
+    """Every tensor, and the gradient of every tensor whose δ the library has."""
+    expected = {n: oracle.array(machine, n, machine.result(n)) for n in machine.assigned}
+    tensors = [n for n in {**machine.given, **expected} if f"δ{n}" in found and n != case.of]
+    seed = 1 if case.upstream is None else case.upstream
+    slopes = oracle.slopes(machine, case.of, tensors, seed)
+    exact = machine.exact
+    scale = magnitude([*expected.values(), *slopes.values()])
+    for name, array in expected.items():
+        same(f"{name} by the program", values[name], array, exact, scale)
+        if name not in case.updated:
+            same(f"{name} by\n{g}\n", found[name], array, exact, scale)
+    for name, array in slopes.items():
+        same(f"δ{name} by\n{g}\n", found[f"δ{name}"], array, exact, scale)
+
+
+def magnitude(arrays: list[Any]) -> float:
+    return max([1.0, *(abs(float(v)) for a in arrays for v in a.flat if np.isfinite(float(v)))])
+
+
+def same(what: str, found: Any, expected: Any, exact: bool, scale: float) -> None:
+    found = np.asarray(found)
+    assert found.shape == expected.shape, f"{what}: shape {found.shape}, not {expected.shape}"
+    for point in np.ndindex(expected.shape):
+        a, b = found[point], expected[point]
+        if exact:
+            fits = a == b
+        else:
+            fits = abs(a - b) <= TOLERANCE * abs(b) + 1e-4 * TOLERANCE * scale or a == b
+        assert fits, f"{'exact ' * exact}{what} at {list(point)}: {a}, not {b}"
+
+
+def differences(case: Case, p: Any, found: Mapping[str, Any]) -> None:
+    """Move all inputs a little, along fixed whole numbers: the slope is what the gradient says."""
+    names = case.wrt or case.reals
+    floats, said, largest = case.floats(), 0.0, 1.0
+    ends = []
+    moves = {}
+    for k, name in enumerate(names):
+        steps = (np.arange(floats[name].size) * 7 + k) % 5 - 2.0
+        moves[name] = steps.reshape(floats[name].shape)
+        said += float(np.sum(moves[name] * found[f"δ{name}"]))
+        largest = max([largest, *np.abs(np.ravel(found[f"δ{name}"]))])
+    for step in (STEP, -STEP):
+        moved = {name: floats[name] + step * moves[name] for name in names}
+        ends.append(float(p.run(**{**floats, **moved})[case.of]))
+    slope = (ends[0] - ends[1]) / (2 * STEP)
+    scale = max(largest, abs(ends[0]), abs(slope))
+    assert abs(slope - said) <= 1e-5 * scale, f"central difference {slope}, gradient {said}"
