@@ -1,0 +1,156 @@
+"""Two thousand and more random programs: text, values and gradients against the oracle.
+
+A failure prints its seed and its text; `python scripts/fuzz.py --seed N` runs it alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from generate import Case, program
+from generated_check import Mismatch, check
+
+CHUNK = 25
+PLAIN, TIED = 2000, 600
+
+
+@pytest.mark.parametrize("start", range(0, PLAIN, CHUNK))
+def test_generated_programs(start: int) -> None:
+    for seed in range(start, start + CHUNK):
+        check(program(seed))
+
+
+@pytest.mark.parametrize("start", range(0, TIED, CHUNK))
+def test_generated_programs_with_ties(start: int) -> None:
+    for seed in range(start, start + CHUNK):
+        check(program(seed, ties=True))
+
+
+def test_the_generator_covers_the_language() -> None:
+    text = "\n".join(program(seed).text for seed in range(400))
+    for form in (
+        "pad(", ", -inf)", ")/2]", "sum[", "mean[", "max[", "min[", "prod[", "logsumexp[",
+        "argmax[", "stop(", "where(", "relu(", "sigmoid(", "maximum(", "grad(", "size(", "//",
+        "min(", "==", "(0 ", "**",
+    ):  # fmt: skip
+        assert form in text or form == "(0 ", form
+    assert re.search(r"\[[^]]*\(\w+,\w+\)", text), "no tuple group"
+    cases = [program(seed) for seed in range(400)]
+    for kind in ("smooth", "rational", "dyadic", "upstream", "updated", "wrt"):
+        share = sum(getattr(case, kind) not in (None, [], False) for case in cases) / len(cases)
+        assert 0.02 < share < 0.98, (kind, share)
+    assert any(array.size == 0 for case in cases for array in case.arrays.values())
+
+
+# The check itself must be able to fail: each fault below is one that a library could have.
+
+
+class Faulty:
+    """The library with a fault in what a gradient program gives back."""
+
+    def __init__(self, fault: Any) -> None:
+        self.fault = fault
+
+    def Program(self, text: str) -> FaultyProgram:
+        return FaultyProgram(cr.Program(text), self.fault)
+
+
+class FaultyProgram:
+    def __init__(self, program: cr.Program, fault: Any) -> None:
+        self.program, self.fault = program, fault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.program, name)
+
+    def __str__(self) -> str:
+        return str(self.program)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FaultyProgram) and self.program == other.program
+
+    def __hash__(self) -> int:
+        return hash(self.program)
+
+    def gradient(self, **request: Any) -> FaultyProgram:
+        return FaultyProgram(self.program.gradient(**request), self.fault)
+
+    def run(self, **arrays: Any) -> Mapping[str, Any]:
+        found: dict[str, Any] = self.program.run(**arrays)
+        return {n: self.fault(a) if n.startswith("δ") else a for n, a in found.items()}
+
+
+def a_little_too_large(array: Any) -> Any:
+    factor = Fraction(1001, 1000) if np.asarray(array).dtype == object else 1.001
+    return np.asarray(array) * factor
+
+
+def backwards(array: Any) -> Any:
+    return np.asarray(array)[::-1] if np.ndim(array) else np.asarray(array)
+
+
+def first_entry_lost(array: Any) -> Any:
+    out = np.array(array)
+    if out.size:
+        out.flat[0] = 0 * out.flat[0]
+    return out
+
+
+@pytest.mark.parametrize("fault", [a_little_too_large, backwards, first_entry_lost])
+def test_a_wrong_gradient_is_caught(fault: Any) -> None:
+    caught = tried = 0
+    for seed in range(60):
+        case = program(seed)
+        slopes = true_slopes(case)
+        if all(np.array_equal(fault(a), a) for a in slopes.values()):
+            continue  # this fault changes nothing here
+        tried += 1
+        with pytest.raises(Mismatch, match=r"δ|difference"):
+            check(case, Faulty(fault))
+        caught += 1
+    assert caught == tried > 20
+
+
+def true_slopes(case: Case) -> dict[str, Any]:
+    arrays: dict[str, Any] = dict(case.floats())
+    if case.upstream is not None:
+        arrays[f"δ{case.of}"] = case.upstream.astype(float)
+    found = cr.Program(case.text).gradient(of=case.of, wrt=case.wrt).run(**arrays)
+    return {name: array for name, array in found.items() if name.startswith("δ")}
+
+
+RIGHT = "x[i] = sum[m](w[m] * pad(o)[(i-m)/2])\nE = sum[i,j](x[i] * v[i,j] * x[j])"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("[(i-m)/2]", "[(i+m)/2]"),
+        ("v[i,j]", "v[j,i]"),
+        ("w[m]", "w[1-m]"),
+        ("x[j])", "stop(x[j]))"),
+        ("* x[j]", "* x[j]**1.001"),
+    ],
+)
+def test_a_changed_statement_is_caught(right: str, wrong: str) -> None:
+    class Changed:
+        @staticmethod
+        def Program(text: str) -> cr.Program:
+            return cr.Program(text.replace(right, wrong))
+
+    text = RIGHT.replace("x[i] =", "x[i:4] =", 1)
+    shapes = {"o": (2,), "w": (2,), "v": (4, 4)}
+    arrays = {
+        name: np.array([Fraction(n % 7 + 1) for n in range(int(np.prod(shape)))]).reshape(shape)
+        for name, shape in shapes.items()
+    }
+    case = Case(-1, False, text, arrays, "E", None, [*shapes], True, True, True)
+    check(case)
+    with pytest.raises(Mismatch):
+        check(case, Changed)
