@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from generate_draft import Draft, Rejected
+from generate_nasty import branch, entangled, idle, mask, picked
 from generate_window import window
 
 SMOOTH = [
     "tanh({a})", "sigmoid({a})", "sin({a})", "cos({a})", "exp(-{a}**2)", "erf({a})", "gelu({a})",
     "silu({a})", "softplus({a})", "log(1 + {a}**2)", "sqrt({a}**2 + 1/2)", "exp({a}/4)",
-    "pow(1 + {a}**2, 1/3)", "(1 + {a}**2)**-0.5", "log(sigmoid({a}))",
+    "pow(1 + {a}**2, 1/3)", "pow(1 + {a}**2, {b}/4)", "(1 + {a}**2)**-0.5", "log(sigmoid({a}))",
 ]  # fmt: skip
 KINKED = ["relu({a})", "abs({a})", "sign({a})*{b}", "maximum({a}, {b})", "minimum({a}, {b})",
     "where({a} > {b}, {a}, 2*{b})", "({a} >= {b})*{a}", "maximum(minimum({a}, {b}), 1/2)",
@@ -181,6 +182,11 @@ BLOCKS: dict[str, tuple[float, Callable[[Draft], None]]] = {
     "gram": (0.5, gram),
     "diagonal": (0.4, diagonal),
     "reshape": (0.8, reshape),
+    "entangled": (0.6, entangled),
+    "picked": (0.8, picked),
+    "idle": (0.4, idle),
+    "mask": (0.4, mask),
+    "branch": (0.7, branch),
 }
 
 
@@ -243,7 +249,7 @@ def updates(d: Draft, goal: str) -> tuple[str, list[str]]:
     if not reals:
         return goal, []
     if d.chance(0.4):
-        name = d.rng.choice(reals)
+        name = d.rng.choice([*reals, *(n for n in d.shapes if n not in d.kinds and n != goal)])
         axes = [d.index() for _ in d.shapes[name]]
         slope = access(f"grad({goal}, {name})", axes)
         fold = f"sum[{', '.join(axes)}]({slope}**2)" if axes else f"{slope}**2"

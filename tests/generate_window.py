@@ -13,7 +13,7 @@ from generate_draft import Draft, Rejected
 OPEN = {"keep": 3, "sum": 2, "window": 5, "double": 1, "flip": 1, "constant": 0.3, "group": 1,
     "stride": 0.7, "convolution": 0.7}  # fmt: skip
 PADDED = {"keep": 2, "sum": 1.5, "window": 5, "double": 1, "fraction": 2, "flip": 0.5,
-    "constant": 0.2, "convolution": 0.7}  # fmt: skip
+    "constant": 0.2, "convolution": 0.7, "group": 0.4, "outside": 0.2}  # fmt: skip
 
 
 @dataclass
@@ -69,6 +69,9 @@ def read_axis(d: Draft, r: Reading, axis: int) -> None:
             r.kept[i] = size
         else:
             r.fold[i] = size
+        return
+    if kind == "outside":  # never inside: the padding and nothing else
+        r.parts.append(d.rng.choice(["-1", str(size), str(size + 2)]))
         return
     if kind == "constant":
         r.parts.append(str(d.rng.randrange(size)))
@@ -127,7 +130,7 @@ def again(d: Draft, r: Reading, fill: str) -> str:
     """The source read a second time: the same window a step on, or the same place."""
     parts = list(r.parts)
     at = d.rng.randrange(len(parts))
-    bare = parts[at] in r.kept or parts[at] in r.fold
+    bare = parts[at] in r.kept or parts[at] in r.fold or "," in parts[at]
     if r.padded and not bare and "⟧" in parts[at] and "/" not in parts[at] and d.chance(0.7):
         parts[at] = d.rng.choice([f"{parts[at]}+1", f"{parts[at]}-1"])
     return source(r, parts, fill)
@@ -153,6 +156,13 @@ def weight(d: Draft, r: Reading, new: dict[str, int]) -> str:
             r.open.discard(token)
             r.sizes.pop(token, None) if token not in r.left else None
     return f"{name}[{', '.join(parts)}]" if parts else name
+
+
+def weight_of(d: Draft, axes: dict[str, int]) -> str:
+    """A new tensor over some of the indices."""
+    chosen = {t: n for t, n in axes.items() if d.chance(0.7)}
+    name = d.input(tuple(chosen.values()))
+    return f"{name}[{', '.join(chosen)}]" if chosen else name
 
 
 def guard(d: Draft, r: Reading) -> str:
