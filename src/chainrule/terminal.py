@@ -51,11 +51,12 @@ class Screen:
             self.console.print(text, style=style or None, markup=False)
 
     def heading(self, text: str) -> None:
-        """Print a section's title, underlined."""
+        """Print a section's title, underlined, and show at once whatever was printed before."""
         self.line()
         if self.console is None:
             self.line(text)
             self.line("-" * len(text))
+            self.stream.flush()
         else:
             self.console.rule(f"[bold]{text}[/bold]", align="left", style="cyan")
 
