@@ -27,6 +27,7 @@ class Function:
     value       on float64 arrays of one shape
     exact       on Fractions, where the function maps rationals to rationals
     derivative  one formula per argument; None where the function is constant to differentiation
+    by_value    the same in terms of y alone, for when the argument has no name but the value has
     latex       a template: {0}, {1} are the arguments
     rule        what a derivation calls its differentiation
     """
@@ -38,6 +39,7 @@ class Function:
     latex: str
     exact: Callable[..., Fraction] | None = None
     rule: str = ""
+    by_value: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Reduction:
 
     combine     on a float64 array and the axes to reduce
     exact       on a list of Fractions in row-major order
-    derivative  what the cotangent is multiplied by, in words of derive.py's table
+    rule        what a derivation says of its differentiation
     """
 
     name: str
@@ -119,6 +121,7 @@ FUNCTIONS: dict[str, Function] = {
             r"\operatorname{{relu}}\left({0}\right)",
             lambda x: max(x, Fraction(0)),
             "relu'(a) = (a > 0), 0 at 0",
+            ("y > 0",),
         ),
         Function(
             "gelu",

@@ -435,3 +435,12 @@ def _axes_count(n: int) -> str:
 
 def _indices_count(n: int) -> str:
     return {0: "no index", 1: "1 index"}.get(n, f"{n} indices")
+
+
+def statement_sizes(
+    s: Statement, tensors: Mapping[str, tuple[Dim, ...]], equal: Mapping[Size, Dim]
+) -> dict[str, Dim]:
+    """The sizes of one statement's indices, given those of the tensors; may raise Problem."""
+    known = dict(equal)
+    sizes = _StatementRanges(0, s, tensors, known, concrete=False).solve()
+    return {n: _canonical(d, known) for n, d in sizes.items()}

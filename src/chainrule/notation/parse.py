@@ -367,11 +367,16 @@ class _Reader:
             case int(v):
                 return const(v)
             case float():
-                _, _, exponent = text.lower().partition("e")
-                if exponent and abs(int(exponent)) > 400:
-                    self.fail(node, f"{text} is out of the range of float64")
-                return const(Fraction(text))
+                return const(self.decimal(node))
         self.fail(node, f"{text} is not a real number")
+
+    def decimal(self, node: ast.expr) -> Fraction:
+        """The literal exactly as written: 0.1 is 1/10."""
+        text = self.segment(node).replace("_", "")
+        _, _, exponent = text.lower().partition("e")
+        if exponent and abs(int(exponent)) > 400:
+            self.fail(node, f"{text} is out of the range of float64")
+        return Fraction(text)
 
     def name(self, node: ast.Name) -> Expr:
         name = node.id
@@ -576,7 +581,7 @@ class _Reader:
             case ast.Constant(value=int(v)) if not isinstance(v, bool):
                 return affine((), v)
             case ast.Constant(value=float()):
-                return affine((), Fraction(self.segment(node).replace("_", "")))
+                return affine((), self.decimal(node))
             case ast.Name():
                 return affine([(self.index_name(node), 1)])
             case ast.UnaryOp(op=ast.USub(), operand=a):

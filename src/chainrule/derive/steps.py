@@ -1,0 +1,89 @@
+"""The record of a derivation: what was written, what it became, and by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from chainrule.expr import Access, Expr
+from chainrule.notation.latex import align, cotangent_latex, expression_latex
+from chainrule.notation.show import expression
+
+
+class Step(NamedTuple):
+    """One line of a derivation.
+
+    rule     the rule's name: "chain rule", "substitute", "differentiate", "Kronecker", ...
+    before   the formula the rule was applied to
+    after    what it became
+    note     why, in a few words
+    """
+
+    rule: str
+    before: Expr
+    after: Expr
+    note: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The steps that lead to one cotangent: target is δt[...], wrt is t[...]."""
+
+    target: Access
+    wrt: Access
+    of: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The whole way from the objective back to one tensor, one stage for each cotangent."""
+
+    of: str
+    wrt: str
+    stages: tuple[Stage, ...]
+
+    def __iter__(self) -> Iterator[Step]:
+        return (step for stage in self.stages for step in stage.steps)
+
+    def __len__(self) -> int:
+        return sum(len(stage.steps) for stage in self.stages)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(_stage_text, self.stages))
+
+    def latex(self) -> str:
+        """One `align*` block for each stage."""
+        return "\n\n".join(map(_stage_latex, self.stages))
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join(f"$$\n{_stage_latex(stage, 'aligned')}\n$$" for stage in self.stages)
+
+
+def _stage_text(stage: Stage) -> str:
+    lines = [(expression(stage.target), "")]
+    last = ""
+    for step in stage.steps:
+        shown = expression(step.after)
+        reason = step.rule + (f": {step.note}" if step.note else "")
+        if shown == last:  # the rule changed nothing that can be seen: say it on the line above
+            before, why = lines[-1]
+            lines[-1] = (before, f"{why}; {reason}" if why else reason)
+            continue
+        lines.append((f"  = {shown}", reason))
+        last = shown
+    out = [f"{lines[0][0]} = ∂{stage.of}/∂{expression(stage.wrt)}"]
+    for shown, why in lines[1:]:
+        out.append(shown)
+        if why:
+            out.append(f"        ({why})")
+    return "\n".join(out)
+
+
+def _stage_latex(stage: Stage, environment: str = "align*") -> str:
+    rows = []
+    for k, step in enumerate(stage.steps):
+        left = cotangent_latex(stage.wrt, stage.of) if k == 0 else ""
+        rows.append((left, expression_latex(step.after, stage.of), step.rule))
+    return align(rows, environment)

@@ -1,0 +1,111 @@
+"""Buffers: where each tensor lives while a program runs, and how its elements are laid out.
+
+    given    an array of the caller's, in its own row-major layout
+    rows     the same, but the batch's rows are picked by an order: row b is order[b]
+    static   one copy that all threads share
+    batch    one copy, as many rows as the batch has
+    block    each thread's own, as many rows as a block of samples has
+    lanes    sums over samples: one partial sum in each lane
+
+Layouts are row-major.  Tensors of the engine's own may have a halo: elements before and behind
+an axis that stay zero, so that reading outside needs no test; and their last axis may be padded
+to whole vectors.  Each buffer ends with a vector's worth of room.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+Extent = int | None
+OWN = frozenset({"static", "batch", "block", "lanes"})
+ALIGNMENT = 64
+
+
+@dataclass
+class Buffer:
+    """One tensor's place and layout; offsets and strides count elements.
+
+    sizes     of the tensor's axes; None is the batch
+    low, high elements of the halo before and behind each axis
+    padded    elements of the last axis that are there, halo apart, for whole vectors
+    element   bytes of an element; `whole` when it holds integers
+    slot      its number in the table of addresses
+    """
+
+    name: str
+    place: str
+    sizes: tuple[Extent, ...]
+    element: int
+    whole: bool = False
+    low: list[int] = field(default_factory=list)
+    high: list[int] = field(default_factory=list)
+    padded: int = 0
+    slot: int = -1
+    lane_offset: int = 0
+
+    def __post_init__(self) -> None:
+        self.low = self.low or [0] * len(self.sizes)
+        self.high = self.high or [0] * len(self.sizes)
+        if self.sizes and not self.padded:
+            self.padded = self.sizes[-1] or 0
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first axis is the batch."""
+        return bool(self.sizes) and self.sizes[0] is None
+
+    def stored(self, axis: int) -> int:
+        """Elements of an axis as stored, its halo included; 1 for the batch."""
+        n = self.sizes[axis]
+        if n is None:
+            return 1
+        n = self.padded if axis == len(self.sizes) - 1 else n
+        return self.low[axis] + n + self.high[axis]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The distance of neighbours on each axis."""
+        out, step = [], 1
+        for axis in reversed(range(len(self.sizes))):
+            out.append(step)
+            step *= self.stored(axis)
+        return tuple(reversed(out))
+
+    @property
+    def origin(self) -> int:
+        """Where element [0, 0, ...] is."""
+        return sum(s * n for s, n in zip(self.strides, self.low, strict=True))
+
+    @property
+    def row(self) -> int:
+        """Elements of one sample, or of the whole tensor where it has no batch axis."""
+        return math.prod(self.stored(axis) for axis in range(len(self.sizes)))
+
+    def room(self, axis: int) -> int:
+        """Elements that may be written behind an axis' size without touching another element."""
+        last = axis == len(self.sizes) - 1
+        return self.padded - (self.sizes[axis] or 0) if last and self.place in OWN else 0
+
+    def bytes(self, rows: int, slack: int = 0) -> int:
+        """What it takes for so many samples."""
+        return (self.row * (rows if self.batched else 1) + slack) * self.element
+
+
+Allocator = Callable[[Sequence[int]], tuple[list[int], object]]
+
+
+def allocate(sizes: Sequence[int]) -> tuple[list[int], object]:
+    """Zeroed memory for buffers of these sizes in bytes: their addresses, and what keeps them.
+
+    They stand one behind the other.  A test puts each against a page that cannot be touched.
+    """
+    offsets, total = [], 0
+    for size in sizes:
+        offsets.append(total)
+        total += -(-size // ALIGNMENT) * ALIGNMENT + ALIGNMENT
+    block = (ctypes.c_char * (total + ALIGNMENT))()
+    start = -(-ctypes.addressof(block) // ALIGNMENT) * ALIGNMENT
+    return [start + o for o in offsets], block

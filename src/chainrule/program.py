@@ -1,0 +1,239 @@
+"""The library's face: a Program is a System of formulas with everything one can do with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from chainrule import derive
+from chainrule.errors import FormulaError
+from chainrule.evaluate import evaluate
+from chainrule.functions import Array
+from chainrule.notation import latex, parse, text
+from chainrule.notation.parse import canonical
+from chainrule.ranges import Ranges, Shape, numeric
+from chainrule.system import Statement, System
+
+
+class Program:
+    """A network, its loss, its backward pass or its whole training step, as index formulas.
+
+    >>> p = Program("x[i] = sum[m](w[m] * o[i+m])")
+    >>> p.inputs, p.outputs
+    (('w', 'o'), ('x',))
+    >>> p.run(w=[1, 2], o=[1, 0, 3])["x"]
+    array([1., 6.])
+
+    Programs are immutable; two are equal when their statements are, however they were spaced.
+    Raises FormulaError, with line, column and hint, where the text has no meaning.
+    """
+
+    __slots__ = ("_expanded", "_objective", "_relatives", "_system")
+
+    def __init__(self, text: str) -> None:
+        self._fill(parse(text))
+
+    @classmethod
+    def _of(
+        cls, system: System, relatives: frozenset[str] = frozenset(), objective: str | None = None
+    ) -> Program:
+        self = cls.__new__(cls)
+        self._fill(system, relatives, objective)
+        return self
+
+    def _fill(
+        self,
+        system: System,
+        relatives: frozenset[str] = frozenset(),
+        objective: str | None = None,
+    ) -> None:
+        self._system = system
+        self._expanded = derive.expand(system)
+        self._relatives = relatives  # names that run() may be given and does not need
+        self._objective = objective
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors to be given, in order of first use."""
+        return self._system.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names assigned, in order; an updated tensor is both an input and an output."""
+        return self._system.outputs
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """The statements, each with .target, .indices, .body, in the order they were written."""
+        return self._system.statements
+
+    @property
+    def system(self) -> System:
+        """The plain value behind this program."""
+        return self._system
+
+    @property
+    def expanded(self) -> Program:
+        """The same program with every grad(E, w) written out: forward, backward and updates."""
+        return Program._of(self._expanded, self._relatives, self._objective)
+
+    def __str__(self) -> str:
+        return text(self._system)
+
+    def __repr__(self) -> str:
+        return f"Program({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and self._system == other._system
+
+    def __hash__(self) -> int:
+        return hash(self._system)
+
+    def latex(self) -> str:
+        """Textbook LaTeX, one `align*` block."""
+        return latex.system_latex(self._system, self._objective)
+
+    def _repr_markdown_(self) -> str:
+        body = latex.system_latex(self._system, self._objective).replace("align*", "aligned")
+        return f"$$\n{body}\n$$"
+
+    # ------------------------------------------------------------ what it gives
+
+    def shapes(self, /, **shapes: Sequence[int]) -> dict[str, Shape]:
+        """The shape of every assigned tensor, from those of the inputs.
+
+        Raises FormulaError where they do not fit together.
+        """
+        given = {t: _shape(t, s) for t, s in self._matched(shapes).items()}
+        found = self._ranges(given).shapes
+        return {t: found[t] for t in self.outputs}
+
+    def run(self, /, *, exact: bool = False, **arrays: Any) -> dict[str, Array]:
+        """The value of every assigned tensor: the reference meaning.
+
+        arrays   one for each input, by name (d_x is δx): anything NumPy takes as real numbers
+        exact    compute with fractions.Fraction (object arrays); floats count as the exact
+                 binary fractions that they are
+
+        Results are float64 arrays.  Reads of an updated tensor see the value given; its new value
+        is returned under its own name.  Raises FormulaError for missing or misfit arrays.
+        """
+        convert = _fractions if exact else _floats
+        given = {t: convert(t, a) for t, a in self._matched(arrays).items()}
+        ranges = self._ranges({t: a.shape for t, a in given.items()})
+        values = evaluate(self._expanded, ranges, given, exact=exact)
+        return {t: values[t] for t in self.outputs}
+
+    def gradient(self, of: str, wrt: str | Sequence[str] | None = None) -> Program:
+        """The forward statements and those of every cotangent from `of` back to `wrt`.
+
+        of    a scalar, or any computed tensor; then its cotangent δof becomes an input (a
+              vector-Jacobian product)
+        wrt   names; None means every real input
+
+        The gradient of t is the tensor δt.  Every statement is in gather form.  The result is a
+        Program like any other and can be differentiated again; a cotangent whose name is taken
+        is called δt_of.  Raises FormulaError for an unknown name or an integer tensor.
+        """
+        of = canonical(of)
+        names = [wrt] if isinstance(wrt, str) else wrt
+        names = None if names is None else [canonical(t) for t in names]
+        system = derive.backward(self._forward(), of, names)
+        relatives = self._relatives | frozenset(self._expanded.inputs)
+        return Program._of(system, relatives, of)
+
+    def derivation(self, of: str, wrt: str) -> derive.Derivation:
+        """The steps that lead from `of` to the gradient with respect to `wrt`."""
+        return derive.derivation(self._forward(), canonical(of), canonical(wrt))
+
+    def _forward(self) -> System:
+        """What is differentiated: all but the updates, any grad in it written out."""
+        kept = tuple(s for s in self._system.statements if not s.is_update)
+        return derive.expand(System(kept)) if kept else self._system
+
+    # ------------------------------------------------------------ what it is given
+
+    def _ranges(self, shapes: Mapping[str, Shape]) -> Ranges:
+        numeric(self._system, shapes)  # so that a mistake is shown in the text as it was written
+        return numeric(self._expanded, shapes)
+
+    def _matched(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What was given for the inputs, under their own names."""
+        named = {canonical(t): value for t, value in given.items()}
+        needed = self._expanded.inputs
+        if missing := [t for t in needed if t not in named]:
+            unused = [t for t in named if t not in needed]
+            raise FormulaError(
+                f"missing: {', '.join(missing)}",
+                hint=_missing_hint(missing, unused, needed),
+            )
+        for t in named:
+            if t in needed or t in self._relatives:
+                continue
+            if t in self._expanded.outputs:
+                raise FormulaError(f"{t} is computed by this program, it cannot be given")
+            raise FormulaError(
+                f"this program has no tensor {t}", hint=_missing_hint([t], list(needed), needed)
+            )
+        return {t: named[t] for t in needed}
+
+
+def _missing_hint(names: Sequence[str], near: Sequence[str], needed: Sequence[str]) -> str:
+    for name in names:
+        if match := difflib.get_close_matches(name, near, 1, cutoff=0.5):
+            return f"is {match[0]} meant for {name}? this program takes {', '.join(needed)}"
+    return f"this program takes {', '.join(needed)}"
+
+
+def _shape(t: str, shape: Any) -> Shape:
+    try:
+        sizes = tuple(int(n) for n in shape)
+    except TypeError:
+        raise FormulaError(
+            f"the shape of {t} is {shape!r}", hint=f"give a tuple, as in  {t}=(5, 5)"
+        ) from None
+    if any(n < 0 for n in sizes):
+        raise FormulaError(f"the shape of {t} is {sizes}: a size cannot be negative")
+    return sizes
+
+
+def _array(t: str, a: Any) -> Array:
+    try:
+        return np.asarray(a)
+    except ValueError as e:
+        raise FormulaError(f"{t} is not an array: {e}", hint="rows of one length") from None
+
+
+def _floats(t: str, a: Any) -> Array:
+    array = _array(t, a)
+    if array.dtype.kind not in "biuf":
+        try:
+            if array.dtype.kind != "O":
+                raise TypeError
+            array = array.astype(np.float64)  # objects that are numbers: Fraction, Decimal
+        except (TypeError, ValueError):
+            raise FormulaError(
+                f"{t} does not hold real numbers, its dtype is {array.dtype}",
+                hint="give integers or floats",
+            ) from None
+    return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+
+
+def _fractions(t: str, a: Any) -> Array:
+    array = _array(t, a)
+    out = np.empty(array.shape, dtype=object)
+    try:
+        for place in np.ndindex(*array.shape):
+            out[place] = Fraction(array[place].item() if array.dtype != object else array[place])
+    except (TypeError, ValueError, OverflowError):
+        raise FormulaError(
+            f"{t} holds something that is not a fraction: {array[place]!r}",
+            hint="give integers, fractions or finite floats",
+        ) from None
+    return out
