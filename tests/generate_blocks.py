@@ -57,8 +57,8 @@ def leaf(d: Draft, axes: dict[str, int]) -> str:
     if kind == "scalar":
         return d.input(())
     chosen = [token for token in d.shuffled(axes) if d.chance(0.6)]
-    name = d.input(tuple(axes[token] for token in chosen))
     if kind == "size" and chosen:
+        name = d.input(tuple(axes[token] for token in chosen))
         return f"size({name}, 0)*{access(name, chosen)}"
     if kind == "reduced":
         op = d.pick({"sum": 3, "mean": 1, "max": 1, "min": 1, "prod": 1})
@@ -69,7 +69,7 @@ def leaf(d: Draft, axes: dict[str, int]) -> str:
         extra, size = d.index(), d.rng.choice([1, 2, 3])
         name = d.input((*(axes[token] for token in chosen), size))
         return f"{op}[{extra}]({access(name, [*chosen, extra])})"
-    return access(name, chosen)
+    return access(d.input(tuple(axes[token] for token in chosen)), chosen)
 
 
 def access(name: str, axes: list[str]) -> str:
