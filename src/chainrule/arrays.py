@@ -21,7 +21,7 @@ class FileMistake(ValueError):
     """A file that cannot be read or written, or does not hold what is needed."""
 
 
-def load_arrays(path: str, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+def load_arrays(path: str, names: Iterable[str]) -> dict[str, Any]:
     """Read the named arrays from an .npz file; whatever else it holds is left alone."""
     try:
         file = np.load(path, allow_pickle=False)

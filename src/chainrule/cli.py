@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 import chainrule as cr
 from chainrule.arrays import FileMistake, check_target, load_arrays, save_arrays
+from chainrule.derive import real_inputs
 from chainrule.expr import Grad, tensors, walk
+from chainrule.notation import statement
 from chainrule.terminal import Screen, busy
 
 OWN_FAULT, INPUT_MISTAKE, INTERRUPTED = 1, 2, 130
@@ -59,7 +61,7 @@ def derive(file: str, of: str | None, wrt: tuple[str, ...], latex: bool) -> None
         target = of or objective(program)
         with busy("deriving"):
             gradient = program.gradient(of=target, wrt=list(wrt) or None)
-            names = list(wrt) or [t for t in program.inputs if f"δ{t}" in gradient.outputs]
+            names = wrt or real_inputs(program.system, target)
             derivations = {name: program.derivation(of=target, wrt=name) for name in names}
     if latex:
         for derivation in derivations.values():
@@ -69,8 +71,8 @@ def derive(file: str, of: str | None, wrt: tuple[str, ...], latex: bool) -> None
         screen.heading(f"∂{target}/∂{name}")
         screen.formulas(str(derivation), indent="")
     screen.heading("the backward pass, again a program")
-    backward = [str(s) for s in gradient.statements if s.target not in program.outputs]
-    screen.formulas("\n".join(backward), indent="")
+    backward = [s for s in gradient.statements if s.target not in program.outputs]
+    screen.formulas("\n".join(map(statement, backward)), indent="")
 
 
 @cli.command()

@@ -68,6 +68,15 @@ class Screen:
             else:
                 self.console.print(indent, _coloured(row), sep="", markup=False)
 
+    def labelled(self, label: str, formula: str) -> None:
+        """Print one formula with a word before it that is no part of it."""
+        if self.console is None:
+            self.line(label + formula)
+        else:
+            from rich.text import Text
+
+            self.console.print(Text(label, "dim") + _coloured(formula))
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows under a header; cells may have several lines."""
         if self.console is None:
