@@ -9,12 +9,12 @@ without any numbers.  With numbers in place of the Size atoms every Dim is a pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-from chainrule.expr import Call, Const, Expr, Mul, Size, add, const, mul
+from chainrule.expr import Affine, Call, Const, Expr, Mul, Size, add, const, mul
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,16 @@ def from_expr(e: Expr, size: Callable[[Size], Dim]) -> Dim:
     for t in e.terms:  # type: ignore[attr-defined]
         total = total + from_expr(t, size)
     return total
+
+
+def reach(axis: Affine, sizes: Mapping[str, Dim], but: str | None = None) -> tuple[Dim, Dim]:
+    """The smallest and largest position that the indices of an axis (but one) make."""
+    low = high = number(int(axis.offset))
+    for name, c in axis.terms:
+        if name != but:
+            last = (sizes[name] - 1) * int(c)
+            low, high = (low, high + last) if c > 0 else (low + last, high)
+    return low, high
 
 
 def _dim(x: Dim | int) -> Dim:

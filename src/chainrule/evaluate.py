@@ -86,7 +86,8 @@ class _Evaluator:
         """The target's array, in its own shape."""
         full = self.aligned(self.value(s.body), s.indices)
         shape = tuple(self.extents[n] for n in s.indices)
-        array = np.array(np.broadcast_to(full, shape), dtype=self.dtype)
+        # always in row-major order and never a view: later statements stride over it
+        array = np.array(np.broadcast_to(full, shape), dtype=self.dtype, order="C", copy=True)
         return array.reshape(self.shapes[s.target])
 
     # ------------------------------------------------------------ expressions
@@ -254,7 +255,8 @@ class _Evaluator:
 
     def added(self, a: Value, b: Value) -> Value:
         names = _union([a, b])
-        return Value(self.aligned(a, names) + self.aligned(b, names), names)
+        total = self.aligned(a, names) + self.aligned(b, names)
+        return Value(np.asarray(total, dtype=self.dtype), names)
 
     def sum_of_product(self, term: Expr, names: tuple[str, ...]) -> Value:
         factors = [self.value(f) for f in factors_of(term)]
@@ -294,10 +296,9 @@ class _Evaluator:
             raise FormulaError(
                 f"{e.op} does not map fractions to fractions", hint="run without exact=True"
             )
-        rows = full.reshape(*full.shape[: len(kept)], -1)
-        out = np.empty(rows.shape[:-1], dtype=object)
+        out = np.empty(full.shape[: len(kept)], dtype=object)
         for place in np.ndindex(*out.shape):
-            out[place] = exact(list(rows[place]))
+            out[place] = exact(list(full[place].flat))
         return Value(out, kept)
 
 

@@ -213,7 +213,7 @@ def _logsumexp(x: Array, axes: tuple[int, ...]) -> Array:
 def _argmax(x: Array, axes: tuple[int, ...]) -> Array:
     kept = [a for a in range(x.ndim) if a not in axes]
     shape = [x.shape[a] for a in kept]
-    flat = x.transpose(*kept, *axes).reshape(*shape, -1)
+    flat = x.transpose(*kept, *axes).reshape(*shape, math.prod(x.shape[a] for a in axes))
     if flat.shape[-1] == 0:
         return np.zeros(shape)
     return np.asarray(np.argmax(flat, axis=-1), dtype=np.float64)

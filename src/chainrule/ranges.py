@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TypeAlias
 
-from chainrule.dims import Dim, atom, from_expr, least, number
+from chainrule.dims import Dim, atom, from_expr, least, number, reach
 from chainrule.expr import (
     Access,
     Affine,
@@ -310,14 +310,7 @@ class _StatementRanges:
         return isinstance(axis, Affine) and not padded and axis.bare is None
 
     def reach(self, axis: Affine, but: str | None = None) -> tuple[Dim, Dim]:
-        """The smallest and largest position that the indices (but one) make."""
-        low = high = number(int(axis.offset))
-        for name, c in axis.terms:
-            if name == but:
-                continue
-            last = (self.sizes[name] - 1) * int(c)
-            low, high = (low, high + last) if c > 0 else (low + last, high)
-        return low, high
+        return reach(axis, self.sizes, but)
 
     def undetermined(self, name: str) -> Problem:
         plain = name.rstrip("'")

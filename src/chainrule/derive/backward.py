@@ -177,7 +177,7 @@ class Backward:
         terms: list[Expr] = []
         for k, c in received:
             if self._fits(k, c, received[0], free):
-                parts.append(gather(self.space, k, c, free))
+                parts.append(gather(self.space, t, k, c, free))
                 terms.append(parts[-1].term)
             else:
                 terms.append(self._by_itself(t, k, c, free))
@@ -259,7 +259,7 @@ class Backward:
                 names.append(fresh_letter(taken))
                 taken.add(names[-1])
             own.append(tuple(names))
-        g = gather(self.space, k, c, tuple(own))
+        g = gather(self.space, t, k, c, tuple(own))
         name = self.space.fresh(f"{self._delta_name(t)}_part")
         made = self._append(name, t, tuple(own), g.term, [(k, c)])
         spread = [axis_of(names) for names in free]

@@ -6,16 +6,20 @@ them plain names again when the statement is complete.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chainrule.derive.adjoint import Contribution, guarded
 from chainrule.derive.eliminate import Solution, equations, solve
 from chainrule.derive.space import Space
+from chainrule import dims
+from chainrule.dims import Dim
 from chainrule.expr import (
     ONE,
     ZERO,
     Access,
     Affine,
+    Axis,
     Call,
     Compare,
     Const,
@@ -70,7 +74,8 @@ def apart(names: tuple[str, ...], free: Free) -> dict[str, str]:
     return out
 
 
-def gather(space: Space, k: int, c: Contribution, free: Free) -> Gathered:
+def gather(space: Space, t: str, k: int, c: Contribution, free: Free) -> Gathered:
+    """What statement k sends to t at the free indices."""
     names = apart(space.order[k], free)
     back = {v: n for n, v in names.items()}
     c = c.renamed(names)
@@ -86,6 +91,13 @@ def gather(space: Space, k: int, c: Contribution, free: Free) -> Gathered:
     inner = [n for n in c.bound if n not in left]
     solution = solve(equations(c.access.axes, free), outer, inner, covered)
     values, solved = solution.values, solution.solved
+    sizes = {names.get(n, n): d for n, d in space.ranges.indices[k].items() if n not in values}
+    for a, axis_names in enumerate(free):
+        if len(axis_names) == 1:
+            sizes[axis_names[0]] = space.dims[t][a]
+
+    def read(e: Expr) -> Expr:
+        return read_at(e, values, solved, lambda tensor, a, axis: _inside(space, tensor, a, axis, sizes))
 
     def own_name(e: Expr) -> Expr:
         return rename_bound(space.part(k, rename_bound(e, back), "part"), names)
@@ -96,20 +108,18 @@ def gather(space: Space, k: int, c: Contribution, free: Free) -> Gathered:
     for f in c.factors:
         if solved.intersection(f.free) and not (is_total(f) and can_substitute(f, values)):
             f = own_name(f)
-        read = read_at(f, values, solved)
-        if isinstance(read, Compare) and solved.intersection(f.free):
-            brackets.append(read)
-        elif isinstance(read, Access) and read.pad is not None and read is not f:
-            padded.append(read)
+        new = read(f)
+        if isinstance(new, Compare) and solved.intersection(f.free):
+            brackets.append(new)
+        elif isinstance(new, Access) and new.pad is not None and new is not f:
+            padded.append(new)
         else:
-            inside.append(read)
+            inside.append(new)
     for n in inner:
         if n in solved and n not in covered:
             ones = space.table(k, (back.get(n, n),), ONE, f"one_{n.rstrip(chr(39))}")
-            padded.append(read_at(rename_bound(ones, names), values, solved))
-    guards = tuple(
-        read_at(g if can_substitute(g, values) else own_name(g), values, solved) for g in c.guards
-    )
+            padded.append(read(rename_bound(ones, names)))
+    guards = tuple(read(g if can_substitute(g, values) else own_name(g)) for g in c.guards)
     term = guarded(guards, mul(*inside, *padded, *brackets))
     remaining = tuple(
         (n, space.size(k, back.get(n, n))) for n in c.bound if n not in values
@@ -122,18 +132,34 @@ def _reduces(e: Expr) -> bool:
     return any(isinstance(x, Reduce) for x in walk(e))
 
 
-def read_at(e: Expr, values: dict[str, Affine], solved: set[str]) -> Expr:
+def read_at(
+    e: Expr,
+    values: dict[str, Affine],
+    solved: set[str],
+    inside: Callable[[str, int, Axis], bool],
+) -> Expr:
     """e at the solved indices; what may now be out of range is read through pad."""
     if isinstance(e, Index):
         return substitute(e, values)
     if not isinstance(e, Access):
-        return rebuild(e, lambda c: read_at(c, values, solved))
+        return rebuild(e, lambda c: read_at(c, values, solved, inside))
     axes = tuple(substitute_axis(a, values) for a in e.axes)
     may_leave = any(
-        solved.intersection(old.names) and isinstance(new, Affine)
-        for old, new in zip(e.axes, axes, strict=True)
+        solved.intersection(old.names) and not inside(e.tensor, k, new)
+        for k, (old, new) in enumerate(zip(e.axes, axes, strict=True))
     )
     return Access(e.tensor, axes, ZERO if may_leave and e.pad is None else e.pad)
+
+
+def _inside(space: Space, tensor: str, a: int, axis: Axis, sizes: Mapping[str, Dim]) -> bool:
+    """Is it certain, from the sizes alone, that the axis never leaves the tensor?"""
+    if isinstance(axis, Group):
+        return True
+    if not axis.whole or any(n not in sizes for n in axis.names):
+        return False
+    low, high = dims.reach(axis, sizes)
+    beyond = space.ranges.canonical(high - space.dims[tensor][a] + 1).value
+    return low.value is not None and low.value >= 0 and beyond is not None and beyond <= 0
 
 
 def is_total(f: Expr) -> bool:

@@ -163,8 +163,11 @@ class Evaluator:
         return ir.Constant(I64, n) if isinstance(n, int) else n
 
     def extent(self, name: str) -> Any:
+        """How many values an index has; the samples of this block, or of the whole batch."""
         n = self.nest.extents[name]
-        return self.arguments["batch"] if n is None else n
+        if n is not None:
+            return n
+        return self.arguments["count" if name == self.nest.sample else "batch"]
 
     # ------------------------------------------------------------ points
 
@@ -410,7 +413,7 @@ class Evaluator:
             found = self.pointers[buffer.name]
             if buffer.origin:
                 found = self.offset(found, self.whole(buffer.origin), buffer)
-            self.memo[0][key] = found
+            self.memo[-1][key] = found
         return found
 
     def element(self, buffer: Buffer) -> ir.Type:
@@ -722,8 +725,6 @@ class Evaluator:
     def combine(
         self, e: Reduce, op: str, state: list[Value], body: Callable[[Point], Value], point: Point
     ) -> list[Value]:
-        if op == "sum" and isinstance(e.body, Mul) and body.__closure__ is not None:
-            pass
         x = body(point)
         if op in ("sum", "prod"):
             return [self.operate(_RULES[op].op, state[0], x)]

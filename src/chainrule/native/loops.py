@@ -56,17 +56,24 @@ _MAX_CLASSES = 64  # residue classes of one statement; beyond, positions are tes
 
 @dataclass(frozen=True)
 class Nest:
-    """for loops: target[store] = body.  `sample` is the loop over the samples, if it has one."""
+    """for loops: target[store] = body.
+
+    `lane` is set where the body is a sum over samples, collected block by block: the index of
+    the samples in it.
+    """
 
     target: str
     loops: tuple[str, ...]
     store: tuple[Affine, ...]
     body: Expr
     extents: Mapping[str, Extent]
+    lane: str | None = None
 
     @property
     def sample(self) -> str | None:
-        """The index of the batch that the result has on its first axis."""
+        """The index that runs over a block's samples: on the result's first axis, or summed."""
+        if self.lane is not None:
+            return self.lane
         name = self.store[0].bare if self.store else None
         return name if name is not None and self.extents[name] is None else None
 
@@ -262,7 +269,8 @@ def residue_nests(nest: Nest) -> list[Nest]:
         return [nest]
     split = {n: d for n, d in moduli.items() if n in nest.loops}
     inner = {n: d for n, d in moduli.items() if n not in split}
-    if math.prod(moduli.values()) > _MAX_CLASSES or any(nest.extents[n] is None for n in moduli):
+    classes = max(math.prod(split.values()), math.prod(inner.values()))
+    if classes > _MAX_CLASSES or any(nest.extents[n] is None for n in moduli):
         return [nest]
     made = []
     for rest in itertools.product(*(range(d) for d in split.values())):
@@ -272,9 +280,9 @@ def residue_nests(nest: Nest) -> list[Nest]:
             extents[n] = _class_size(nest.extents[n], d, r)
         if any(extents[n] == 0 for n in split):
             continue
-        body = _solve(substitute(nest.body, values), inner, extents)
+        body = simplify_zeros(_solve(substitute(nest.body, values), inner, extents))
         store = tuple(_into(a, values) for a in nest.store)
-        made.append(_without_single(Nest(nest.target, nest.loops, store, body, extents)))
+        made.append(_without_single(replace(nest, store=store, body=body, extents=extents)))
     return made
 
 
@@ -323,7 +331,7 @@ def _solve(e: Expr, inner: Mapping[str, int], extents: dict[str, Extent]) -> Exp
             renamed.append((new, size))
         if any(size == 0 for _, size in renamed):
             continue
-        body = _solve(substitute(e.body, values), inner, extents)
+        body = simplify_zeros(_solve(substitute(e.body, values), inner, extents))
         if body is ZERO:
             continue
         kept = [(n, None) for n, size in renamed if size > 1]
@@ -350,12 +358,12 @@ def _without_single(nest: Nest) -> Nest:
     gone = {n: affine((), 0) for n in nest.loops if nest.extents[n] == 1}
     if not gone:
         return nest
-    return Nest(
-        nest.target,
-        tuple(n for n in nest.loops if n not in gone),
-        tuple(_into(a, gone) for a in nest.store),
-        substitute(nest.body, gone),
-        {n: d for n, d in nest.extents.items() if n not in gone},
+    return replace(
+        nest,
+        loops=tuple(n for n in nest.loops if n not in gone),
+        store=tuple(_into(a, gone) for a in nest.store),
+        body=substitute(nest.body, gone),
+        extents={n: d for n, d in nest.extents.items() if n not in gone},
     )
 
 

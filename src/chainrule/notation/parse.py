@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import textwrap
 import warnings
 from fractions import Fraction
@@ -66,6 +67,7 @@ _INSTEAD = {  # what people write, and what the language has for it
     "lse": "logsumexp",
 }
 _ALIASES = {"Σ": "sum"}
+_SEVERAL = ("maximum", "minimum")  # take two arguments or more
 _MAX_DEPTH_HINT = "split the formula into several statements"
 
 
@@ -436,6 +438,9 @@ class _Reader:
         if name not in FUNCTIONS:
             self.fail(node, f"there is no function {name}", self.suggest(name))
         arity = FUNCTIONS[name].arity
+        if name in _SEVERAL and len(node.args) > arity:  # of equal arguments still the first
+            args = [self.expression(a) for a in node.args]
+            return functools.reduce(lambda a, b: Call(name, (a, b)), args)
         if len(node.args) != arity:
             args = "1 argument" if arity == 1 else f"{arity} arguments"
             self.fail(node, f"{name} takes {args}, not {len(node.args)}")

@@ -1,0 +1,295 @@
+"""How a nest is walked: its vector index, the register tile, the order of its loops.
+
+Every nest goes the same way: loops, then a tile of points, whose values the evaluator works out
+together, then their stores.  What is chosen here is which index shares a register and which
+neighbours share what they read.  The choice is the cheapest by a small model of one core: what a
+reduction's step takes in multiply-adds and loads, and how much of the last tile is wasted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chainrule.expr import (
+    ZERO,
+    Access,
+    Affine,
+    Expr,
+    Mul,
+    Reduce,
+    children,
+    walk,
+)
+from chainrule.native.loops import Nest
+
+_LATENCY = 4.0  # cycles until an accumulator can be added to again
+_UNUSED = 4  # registers kept free of accumulators
+_ROWS = tuple(range(1, 17))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the choice depends on: bytes of a register, how many there are, bytes of a number."""
+
+    vector_bytes: int
+    registers: int
+    element: int
+
+    def width(self, n: int) -> int:
+        """How many of n neighbours go into one register: the fewest cycles, then the widest."""
+        best, cost = 1, math.inf
+        width = self.vector_bytes // self.element
+        while width >= 2:
+            cycles = -(-n // width) * max(1.0, width * self.element / 32)
+            if cycles < cost * 0.9 and (width <= n or width // 2 < n):
+                best, cost = width, cycles
+            width //= 2
+        return best if n > 1 else 1
+
+    def cycles(self, width: int) -> float:
+        """Cycles of one vector multiply-add, or of one vector load."""
+        return max(0.5, width * self.element / 64)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A nest and how it is walked.
+
+    order     its loops, outermost first
+    tile      index -> values taken together (of the vector index: vectors)
+    vector    the index along registers, and how many values are in one
+    methods   for an access's axis behind pad: how reading outside is dealt with
+              "trim:m" the loop over m is shortened, "halo" zeros stand there, "test" it is tested
+    """
+
+    nest: Nest
+    order: tuple[str, ...]
+    tile: Mapping[str, int]
+    vector: str | None
+    width: int
+    methods: Mapping[tuple[Access, int], str] = field(default_factory=dict)
+
+
+def plan(nest: Nest, machine: Machine, block: int) -> Plan:
+    """The cheapest walk of a nest, where a block has so many samples."""
+    vector = vector_index(nest)
+    n = nest.extents[vector] if vector else None
+    width = machine.width(n) if n is not None else 1
+    if width == 1:
+        vector = None
+    tile = _cheapest(nest, machine, vector, width, block)
+    order = _order(nest, tile, vector)
+    return Plan(nest, order, tile, vector, width, _methods(nest, set(tile) | {vector}))
+
+
+def vector_index(nest: Nest) -> str | None:
+    """The index of neighbouring results: the last on the last axis."""
+    if not nest.store:
+        return None
+    last = nest.store[-1]
+    unit = [n for n, c in last.terms if c == 1] or [n for n, _ in last.terms]
+    name = unit[-1] if unit else None
+    return None if name is None or nest.extents[name] is None else name
+
+
+# ---------------------------------------------------------------- the tile
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A nest as the cost model sees it: its reduction's length and what one step reads."""
+
+    steps: int
+    reads: tuple[tuple[frozenset[str], bool], ...]  # the indices of each access; by vectors?
+
+
+def _cheapest(
+    nest: Nest, machine: Machine, vector: str | None, width: int, block: int
+) -> dict[str, int]:
+    work = main_sum(nest, vector, block)
+    base = {vector: 1} if vector else {}
+    if work is None or work.steps < 4:
+        return base
+    rows = [n for n in nest.loops if n != vector]
+    sizes = {n: block if nest.extents[n] is None else (nest.extents[n] or 0) for n in nest.loops}
+    vectors = -(-sizes[vector] // width) if vector else 1
+    limit = machine.registers - _UNUSED
+    best, cost = base, math.inf
+    for names in itertools.chain([()], ((r,) for r in rows), itertools.combinations(rows, 2)):
+        choices = [_counts(sizes[r], limit) for r in names]
+        for u in [u for u in (1, 2, 3, 4) if u <= vectors] if vector else [1]:
+            for counts in itertools.product(*choices):
+                if math.prod(counts) * u > limit:
+                    continue
+                tile = dict(zip(names, counts, strict=True))
+                if vector:
+                    tile[vector] = u
+                c = _cost(nest, machine, work, tile, sizes, vector, width)
+                if c < cost * 0.999:
+                    best, cost = tile, c
+    return best
+
+
+def _counts(n: int, limit: int) -> list[int]:
+    if n <= 1:
+        return [1]
+    return [r for r in _ROWS if 1 < r <= min(n, limit)] + ([n] if 16 < n <= limit else [])
+
+
+def _cost(
+    nest: Nest, machine: Machine, work: _Work, tile: Mapping[str, int],
+    sizes: Mapping[str, int], vector: str | None, width: int,
+) -> float:  # fmt: skip
+    """Cycles of the whole nest, roughly."""
+    outer = math.prod(n for name, n in sizes.items() if name not in tile)
+    shapes = []
+    for name, count in tile.items():
+        n = -(-sizes[name] // width) if name == vector else sizes[name]
+        full, rest = divmod(n, count)
+        shapes.append([(count, full)] * bool(full) + [(rest, 1)] * bool(rest))
+    total = 0.0
+    for combination in itertools.product(*shapes):
+        counts = dict(zip(tile, (c for c, _ in combination), strict=True))
+        times = math.prod(t for _, t in combination)
+        points = math.prod(counts.values())
+        per_load = machine.cycles(width)
+        loads = 0.0
+        for names, by_vector in work.reads:
+            distinct = math.prod(c for n, c in counts.items() if n in names)
+            loads += distinct * (per_load if by_vector else 0.5)
+        fma = points * machine.cycles(width)
+        copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
+        step = max(fma, loads, _LATENCY / copies) + 0.4
+        total += times * (work.steps * step + 8 + 2 * points)
+    return outer * total * _outside(nest, set(tile))
+
+
+def _outside(nest: Nest, tile: set[str]) -> float:
+    """How much of the work is on zeros outside, for axes whose loops can't be trimmed."""
+    factor = 1.0
+    for e in nest.accesses():
+        for a in e.axes:
+            rows = [n for n in a.names if n in nest.loops]
+            if e.pad is ZERO and len(a.terms) == 2 and len(rows) == 1 and rows[0] in tile:
+                (other,) = (n for n in a.names if n not in rows)
+                n, m = nest.extents[rows[0]] or 1, nest.extents[other] or 1
+                factor *= 1 + 0.25 * (m - 1) / n
+    return factor
+
+
+def main_sum(nest: Nest, vector: str | None, block: int) -> _Work | None:
+    """The longest sum of products in the body."""
+    best: _Work | None = None
+    for e in walk(nest.body):
+        if not isinstance(e, Reduce) or e.op != "sum":
+            continue
+        steps = math.prod(block if nest.extents[n] is None else nest.extents[n] or 1
+                          for n in e.names)  # fmt: skip
+        reads = tuple(
+            (frozenset(a.free), vector in a.free)
+            for a in dict.fromkeys(x for x in walk(e.body) if isinstance(x, Access))
+        )
+        if best is None or steps > best.steps:
+            best = _Work(steps, reads)
+    return best
+
+
+def _order(nest: Nest, tile: Mapping[str, int], vector: str | None) -> tuple[str, ...]:
+    """Plain loops, then the vector's, then the tile's rows: what a vector index reads stays near."""
+    plain = [n for n in nest.loops if n not in tile]
+    rows = [n for n in nest.loops if n in tile and n != vector]
+    return (*plain, *([vector] if vector else []), *rows)
+
+
+# ---------------------------------------------------------------- reading outside
+
+
+def _methods(nest: Nest, taken: set[str | None]) -> dict[tuple[Access, int], str]:
+    """How each axis behind pad is kept from reading outside; none where it cannot."""
+    methods: dict[tuple[Access, int], str] = {}
+    factors = dict(_zero_factors(nest.body))
+    for e in nest.accesses():
+        if e.pad is None:
+            continue
+        for k, a in enumerate(e.axes):
+            if not a.terms and a.whole and False:
+                continue
+            methods[e, k] = _method(nest, e, a, factors.get(e), taken)
+    return methods
+
+
+def _method(
+    nest: Nest, e: Access, a: Affine, within: Reduce | None, taken: set[str | None]
+) -> str:
+    if not a.whole:
+        return "test"
+    if e.pad is ZERO:
+        if within is not None:
+            for name in reversed(within.names):
+                c = dict(a.terms).get(name)
+                if c in (1, -1) and not any(n in taken for n in a.names):
+                    return f"trim:{name}"
+        return "halo"
+    return "test"
+
+
+def _zero_factors(e: Expr, within: Reduce | None = None) -> Iterator[tuple[Access, Reduce | None]]:
+    """Accesses that make a whole sum's term zero when they are."""
+    match e:
+        case Reduce("sum", _, body):
+            yield from _zero_factors(body, e)
+        case Mul(factors):
+            for f in factors:
+                if isinstance(f, Access):
+                    yield f, within
+                else:
+                    yield from _zero_factors(f, None)
+        case Access():
+            yield e, within
+        case _:
+            for c in children(e):
+                yield from _zero_factors(c, None)
+
+
+def reach(nest: Nest, a: Affine) -> tuple[int, int]:
+    """The smallest and the largest position of an axis."""
+    low = high = int(a.offset)
+    for name, c in a.terms:
+        n = nest.extents[name]
+        assert n is not None
+        far = int(c) * (n - 1)
+        low, high = low + min(far, 0), high + max(far, 0)
+    return low, high
+
+
+def settle(p: Plan, sizes: Mapping[str, Sequence[int | None]]) -> Plan:
+    """Drop what stays inside its tensor anyhow, and what a trimmed loop keeps inside."""
+    methods = dict(p.methods)
+    trims = {
+        (e.axes[k], sizes[e.tensor][k]): m for (e, k), m in methods.items() if m[:4] == "trim"
+    }
+    for (e, k), method in p.methods.items():
+        a, n = e.axes[k], sizes[e.tensor][k]
+        if not a.whole or n is None:
+            if n is None:
+                del methods[e, k]
+            continue
+        low, high = reach(p.nest, a)
+        if low >= 0 and high < n:
+            del methods[e, k]
+        elif method != "test" and method[:4] != "trim" and (a, n) in trims:
+            if _same_sum(p.nest.body, e, trims[a, n][5:]):
+                methods[e, k] = trims[a, n]
+    return replace(p, methods=methods)
+
+
+def _same_sum(body: Expr, e: Access, name: str) -> bool:
+    """Whether every reading of e is inside the sums over the named index."""
+    if body is e:
+        return False
+    if isinstance(body, Reduce) and name in body.names:
+        return True
+    return all(_same_sum(c, e, name) for c in children(body))
