@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import click
@@ -33,7 +34,7 @@ class Mistake(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the message on standard error, its first word red on a terminal."""
-        click.secho("error: ", fg="red", bold=True, nl=False, err=True, color=_colour())
+        click.secho("Error: ", fg="red", bold=True, nl=False, err=True, color=_colour())
         click.echo(self.message, err=True)
 
 
@@ -43,7 +44,7 @@ def cli() -> None:
     """Neural networks as index formulas: derive their gradients, run them, train them."""
 
 
-@cli.command()
+@cli.command(short_help="Derive gradients, step by step.")
 @click.argument("file")
 @click.option("--of", metavar="TENSOR", help="What to differentiate. Default: the objective.")
 @click.option(
@@ -62,20 +63,19 @@ def derive(file: str, of: str | None, wrt: tuple[str, ...], latex: bool) -> None
         with busy("deriving"):
             gradient = program.gradient(of=target, wrt=list(wrt) or None)
             names = wrt or real_inputs(program.system, target)
-            derivations = {name: program.derivation(of=target, wrt=name) for name in names}
+            derivations = once(program.derivation(of=target, wrt=name) for name in names)
     if latex:
-        for derivation in derivations.values():
-            screen.line(derivation.latex())
+        screen.line("\n\n".join(d.latex() for d in derivations))
         return
-    for name, derivation in derivations.items():
-        screen.heading(f"∂{target}/∂{name}")
+    for derivation in derivations:
+        screen.heading(f"∂{target}/∂{derivation.wrt}")
         screen.formulas(str(derivation), indent="")
     screen.heading("the backward pass, again a program")
     backward = [s for s in gradient.statements if s.target not in program.outputs]
     screen.formulas("\n".join(map(statement, backward)), indent="")
 
 
-@cli.command()
+@cli.command(short_help="Compute every tensor of a program.")
 @click.argument("file")
 @click.option("--data", metavar="X.npz", required=True, help="The input tensors, by name.")
 @click.option("--out", metavar="Y.npz", help="Write the results here instead of printing them.")
@@ -100,12 +100,23 @@ def run(file: str, data: str, out: str | None) -> None:
         )
 
 
-@cli.command()
+@cli.command(short_help="A worked example, and a network that learns to read digits.")
 def demo() -> None:
     """Show a worked example, then train a small network on handwritten digits."""
     from chainrule import demo as show
 
     show.main(Screen())
+
+
+def once(derivations: Iterable[cr.Derivation]) -> list[cr.Derivation]:
+    """Leave out the stages that an earlier derivation has shown already."""
+    shown: set[str] = set()
+    result = []
+    for d in derivations:
+        fresh = tuple(s for s in d.stages if s.target.tensor not in shown)
+        shown.update(s.target.tensor for s in fresh)
+        result.append(replace(d, stages=fresh))
+    return result
 
 
 def objective(program: cr.Program) -> str:

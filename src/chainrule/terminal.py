@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-# What is coloured in a formula: comment, number, the name before ( or [, operators.
+# What is coloured in a formula: comment or reason, number, the name before ( or [, operators.
 _PARTS = re.compile(
-    r"(?P<comment>\#.*)|(?P<number>\b\d+(?:\.\d+)?\b)|(?P<reduction>\b\w+(?=\[[^\]]*\]\())"
-    r"|(?P<function>\b\w+(?=\())|(?P<tensor>[^\W\d]\w*)|(?P<sign>[=+\-*/<>!Σ∂·]+)"
+    r"(?P<comment>\#.*|^ {8}\(.*\)$)"
+    r"|(?P<number>\b\d+(?:\.\d+)?\b)|(?P<reduction>\b\w+(?=\[[^\]]*\]\())"
+    r"|(?P<function>\b\w+(?=\())|(?P<sign>[=+\-*/<>!Σ∂·]+)"
 )
 _STYLES = {
     "comment": "dim",
     "number": "cyan",
     "reduction": "bold magenta",
     "function": "magenta",
-    "tensor": "default",
     "sign": "yellow",
 }
 
