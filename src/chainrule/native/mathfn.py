@@ -9,6 +9,7 @@ Elementary Functions" (1980), and of Sun's fdlibm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from llvmlite import ir
@@ -44,20 +45,27 @@ def _widened(emitter: Emitter) -> Emitter:
 
 
 def sigmoid(lanes: Lanes, x: Value) -> Value:
-    """1/(1 + exp(-x)), mirrored at 0 so that nothing overflows."""
+    """With e = exp(-|x|) and w = e/(1 + e): 1 - w for positive x, e - e*w for negative.
+
+    Both are a number plus a small correction, so the error of w hardly counts.
+    """
     e = exp(lanes, lanes.neg(lanes.abs(x)))
-    top = lanes.select(lanes.compare("<", x, 0.0), e, 1.0)
-    return lanes.div(top, lanes.add(e, 1.0))
+    w = lanes.div(e, lanes.add(e, 1.0))
+    lead = lanes.select(lanes.compare("<", x, 0.0), e, 1.0)
+    return lanes.fma(lanes.neg(lead), w, lead)
 
 
 def silu(lanes: Lanes, x: Value) -> Value:
-    """x * sigmoid(x); 0 at -inf."""
+    """x * sigmoid(x), put together as sigmoid is; 0 at -inf."""
     part, scale = exp_parts(lanes, lanes.neg(lanes.abs(x)))
-    bottom = lanes.fma(part, scale, 1.0)
+    e = lanes.mul(part, scale)
+    w = lanes.div(e, lanes.add(e, 1.0))
     below = lanes.compare("<", x, 0.0)
-    x = lanes.at_least(x, -150.0 if lanes.bits == 32 else -1000.0)  # sigmoid is 0 there, and -inf * 0 would be NaN
-    value = lanes.div(lanes.mul(x, lanes.select(below, part, 1.0)), bottom)
-    return lanes.mul(value, lanes.select(below, scale, 1.0))
+    bounded = lanes.at_least(x, -150.0 if lanes.bits == 32 else -1000.0)  # not -inf * 0
+    lead = lanes.mul(bounded, lanes.select(below, part, 1.0))
+    value = lanes.fma(lanes.neg(lead), w, lead)
+    value = lanes.mul(value, lanes.select(below, scale, 1.0))
+    return lanes.select(lanes.compare("==", x, math.inf), x, value)
 
 
 def tanh(lanes: Lanes, x: Value) -> Value:
@@ -146,7 +154,7 @@ EMITTERS: dict[str, Emitter] = {
     "relu": relu,
     "gelu": _widened(gelu),
     "silu": silu,
-    "softplus": softplus,
+    "softplus": _widened(softplus),
     "erf": erf,
     "sin": _widened(sin),
     "cos": _widened(cos),

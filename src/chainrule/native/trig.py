@@ -55,7 +55,7 @@ def _by_quadrant(lanes: Lanes, x: Value, ahead: int) -> Value:
     z = lanes.mul(r, r)
     half = lanes.mul(z, 0.5)
     # sin(r + low) = r + (r**3 * P + low * (1 - r**2/2))
-    tail = lanes.fma(lanes.mul(lanes.mul(r, z), 1.0), lanes.polynomial("sin", z), low)
+    tail = lanes.fma(lanes.mul(r, z), lanes.polynomial("sin", z), low)
     sine = lanes.add(r, lanes.fma(lanes.neg(half), low, tail))
     # cos(r + low) = 1 - r**2/2 + (r**4 * P - r * low), what 1 - r**2/2 rounds off added back
     top = lanes.sub(1.0, half)

@@ -1,0 +1,284 @@
+"""Measure the error of the native functions, in units in the last place of the true value.
+
+float32: every one of the 2**32 inputs, against float64 functions of NumPy and SciPy, whose own
+error is some 2**-29 of a float32 unit.  float64: random samples of every magnitude, against mpmath.
+Each for every processor named: the host's and the oldest x86-64 take different instructions.
+
+    python scripts/function_accuracy.py                     # all of it; about an hour on one core
+    python scripts/function_accuracy.py --stride 1009       # every 1009th float, in seconds
+    python scripts/function_accuracy.py exp tanh --cpu host
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+from scipy import special
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+from chainrule.native import host, mathfn
+
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "function_accuracy.json"
+CHUNK = 1 << 22
+Array = NDArray[Any]
+
+
+class Native:
+    """A function of mathfn compiled to run over arrays: out[i] = f(a[i], b[i], ...)."""
+
+    def __init__(
+        self, name: str, dtype: str, arity: int = 1, constant: float | None = None
+    ) -> None:
+        element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+        lanes = host.vector_bytes() // (4 if dtype == "float32" else 8)
+        vector = ir.VectorType(element, lanes)
+        module = ir.Module(name)
+        i64 = ir.IntType(64)
+        pointer = element.as_pointer()
+        kernel = ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [i64] + [pointer] * (arity + 1)), "kernel"
+        )
+        builder = ir.IRBuilder(kernel.append_basic_block())
+        entry = builder.block
+        loop, done = kernel.append_basic_block(), kernel.append_basic_block()
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        position = builder.phi(i64)
+        position.add_incoming(i64(0), entry)
+
+        def at(argument: Any) -> Any:
+            return builder.bitcast(builder.gep(argument, [position]), vector.as_pointer())
+
+        size = 4 if dtype == "float32" else 8
+        args = [builder.load(at(kernel.args[k + 1]), align=size) for k in range(arity)]
+        if constant is not None:
+            args.append(ir.Constant(vector, [constant] * lanes))
+        builder.store(mathfn.emit(builder, name, args), at(kernel.args[-1]), align=size)
+        following = builder.add(position, i64(lanes))
+        position.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_unsigned("<", following, kernel.args[0]), loop, done)
+        builder.position_at_end(done)
+        builder.ret_void()
+
+        machine = host.target_machine(opt=2)
+        parsed = llvm.parse_assembly(str(module))
+        parsed.verify()
+        self.assembly = machine.emit_assembly(parsed)
+        self.engine = llvm.create_mcjit_compiler(parsed, machine)
+        self.engine.finalize_object()
+        address = self.engine.get_function_address("kernel")
+        self.kernel = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * (arity + 1))(
+            address
+        )
+        self.dtype = np.dtype(dtype)
+        self.lanes = lanes
+
+    def __call__(self, *arrays: Array) -> Array:
+        """The values; arrays of any length, padded to whole vectors inside."""
+        count = len(arrays[0])
+        padded = -(-count // self.lanes) * self.lanes
+        held = [np.zeros(padded, self.dtype) for _ in arrays]
+        for space, array in zip(held, arrays, strict=True):
+            space[:count] = array
+        out = np.empty(padded, self.dtype)
+        self.kernel(padded, *(a.ctypes.data for a in held), out.ctypes.data)
+        return out[:count]
+
+
+def _gelu(x: Array) -> Array:
+    return np.where(np.isneginf(x), 0.0, x * special.ndtr(x))
+
+
+def _silu(x: Array) -> Array:
+    return np.where(np.isneginf(x), 0.0, x * special.expit(x))
+
+
+def _softplus(x: Array) -> Array:
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+
+
+REFERENCE: dict[str, Callable[[Array], Array]] = {
+    "exp": np.exp,
+    "log": np.log,
+    "tanh": np.tanh,
+    "sigmoid": special.expit,
+    "erf": special.erf,
+    "sin": np.sin,
+    "cos": np.cos,
+    "softplus": _softplus,
+    "gelu": _gelu,
+    "silu": _silu,
+    "sqrt": np.sqrt,
+}
+
+
+def float32_errors(value: Array, true: Array) -> Array:
+    """|value - true| in float32 units of the true value; infinite where a special value differs.
+
+    Past the largest float, the next power of two stands for infinity, as in IEEE rounding.
+    """
+    size = np.abs(true)
+    exponent = np.frexp(np.minimum(size, 2.0**127))[1]
+    unit = np.ldexp(1.0, np.maximum(exponent, -125) - 24)
+    ends = np.float64(2.0) ** 128
+    reached = np.clip(value.astype(np.float64), -ends, ends)
+    error = np.abs(reached - np.clip(true, -ends, ends)) / unit
+    same = (np.isnan(value) & np.isnan(true)) | (value == true)
+    error = np.where(same, 0.0, error)
+    return np.where(np.isnan(error), np.inf, error)
+
+
+def exhaustive(name: str, stride: int) -> dict[str, Any]:
+    """The largest error over all float32 inputs (or every stride-th), and where it is."""
+    native = Native(name, "float32")
+    reference = REFERENCE[name]
+    worst, where, above_one, wrong, count = 0.0, 0.0, 0, 0, 0
+    began = time.time()
+    for start in range(0, 1 << 32, CHUNK * stride):
+        bits = np.arange(start, min(start + CHUNK * stride, 1 << 32), stride, dtype=np.uint32)
+        x = bits.view(np.float32)
+        with np.errstate(all="ignore"):
+            error = float32_errors(native(x), reference(x.astype(np.float64)))
+        count += len(x)
+        wrong += int(np.count_nonzero(np.isinf(error)))
+        above_one += int(np.count_nonzero(error > 1))
+        k = int(np.argmax(error))
+        if error[k] > worst:
+            worst, where = float(error[k]), float(x[k])
+    return {
+        "inputs": count,
+        "worst_ulp": round(worst, 4) if math.isfinite(worst) else "special value wrong",
+        "at": float.hex(where),
+        "share_above_1_ulp": above_one / count,
+        "special_values_wrong": wrong,
+        "seconds": round(time.time() - began, 1),
+    }
+
+
+MPMATH: dict[str, Callable[[Any, Any], Any]] = {
+    "exp": lambda mp, x: mp.exp(x),
+    "log": lambda mp, x: mp.log(x),
+    "tanh": lambda mp, x: mp.tanh(x),
+    "sigmoid": lambda mp, x: 1 / (1 + mp.exp(-x)),
+    "erf": lambda mp, x: mp.erf(x),
+    "sin": lambda mp, x: mp.sin(x),
+    "cos": lambda mp, x: mp.cos(x),
+    "softplus": lambda mp, x: mp.log1p(mp.exp(-abs(x))) + max(x, mp.mpf(0)),
+    "gelu": lambda mp, x: x * mp.erfc(-x / mp.sqrt(2)) / 2,
+    "silu": lambda mp, x: x / (1 + mp.exp(-x)),
+}
+# Where the function is neither constant nor out of range: low and high of the samples.
+RANGES = {
+    "exp": (-745.0, 709.7),
+    "log": (5e-324, 1.7e308),
+    "tanh": (-20.0, 20.0),
+    "sigmoid": (-745.0, 40.0),
+    "erf": (-6.0, 6.0),
+    "sin": (-1e300, 1e300),
+    "cos": (-1e300, 1e300),
+    "softplus": (-745.0, 40.0),
+    "gelu": (-38.0, 38.0),
+    "silu": (-740.0, 40.0),
+}
+
+
+def sampled(name: str, count: int) -> dict[str, Any]:
+    """The largest float64 error over samples: even over the range, and of every magnitude in it."""
+    import mpmath as mp
+
+    mp.mp.dps = 60
+    low, high = RANGES[name]
+    draw = np.random.default_rng(1980)
+    even = draw.uniform(max(low, -1e4), min(high, 1e4), count // 2)
+    top, bottom = math.log(high), math.log(max(low, 1e-300) if low > 0 else 1e-12)
+    sizes = np.exp(draw.uniform(bottom, top, count - count // 2))
+    signs = draw.choice([-1.0, 1.0], len(sizes)) if low < 0 else 1.0
+    x = np.clip(np.concatenate([even, sizes * signs]), low, high)
+    got = Native(name, "float64")(x)
+    worst, where = 0.0, 0.0
+    for a, y in zip(x.tolist(), got.tolist(), strict=True):
+        with mp.workdps(700 if name in ("sin", "cos") and abs(a) > 1e15 else 60):
+            true = MPMATH[name](mp, mp.mpf(a))
+            unit = math.ulp(float(abs(true)))
+            error = float(abs(mp.mpf(y) - true) / unit)
+        if not error <= worst:
+            worst, where = error, a
+    return {"inputs": count, "worst_ulp": round(worst, 3), "at": float.hex(where)}
+
+
+def power_errors(dtype: str, count: int) -> dict[str, Any]:
+    """pow over random pairs whose result is a finite number, and the table of special cases."""
+    import mpmath as mp
+
+    mp.mp.dps = 60
+    limit = 87.0 if dtype == "float32" else 708.0
+    draw = np.random.default_rng(1971)
+    base = np.exp(draw.uniform(-20, 20, count)).astype(dtype)
+    exponent = (draw.uniform(-limit, limit, count) / np.log(base.astype(np.float64))).astype(dtype)
+    got = Native("pow", dtype, 2)(base, exponent)
+    worst, where = 0.0, (0.0, 0.0)
+    for a, b, y in zip(base.tolist(), exponent.tolist(), got.tolist(), strict=True):
+        true = mp.mpf(a) ** mp.mpf(b)
+        size = float(true)
+        unit = float(np.spacing(np.float32(size))) if dtype == "float32" else math.ulp(size)
+        error = float(abs(mp.mpf(y) - true) / unit)
+        if not error <= worst:
+            worst, where = error, (a, b)
+    return {"inputs": count, "worst_ulp": round(worst, 3), "at": [float.hex(w) for w in where]}
+
+
+def main() -> int:
+    """Measure, print, write the JSON; non-zero if a float32 function misses 2 ULP."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[])
+    parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--samples", type=int, default=20000)
+    parser.add_argument("--cpu", nargs="*", default=["host", "x86-64"])
+    parser.add_argument("--no-write", action="store_true")
+    given = parser.parse_args()
+    names = given.names or [*REFERENCE, "pow"]
+    missed = False
+    found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    for cpu in given.cpu:
+        os.environ["CHAINRULE_CPU"] = "" if cpu == "host" else cpu
+        entry = found.setdefault(host.cpu_name(), {"float32": {}, "float64": {}})
+        entry["vector_bytes"] = host.vector_bytes()
+        entry["llvm"] = ".".join(map(str, llvm.llvm_version_info))
+        for name in names:
+            if name in REFERENCE:
+                entry["float32"][name] = row = exhaustive(name, given.stride)
+                missed |= row["worst_ulp"] == "special value wrong" or row["worst_ulp"] > 2
+                print(f"{cpu:8} float32 {name:9} {row}", flush=True)
+            if name in MPMATH or name == "pow":
+                entry["float64"][name] = row = (
+                    sampled(name, given.samples)
+                    if name in MPMATH
+                    else power_errors("float64", given.samples)
+                )
+                print(f"{cpu:8} float64 {name:9} {row}", flush=True)
+            if name == "pow":
+                entry["float32"][name] = row = power_errors("float32", given.samples)
+                print(f"{cpu:8} float32 {name:9} {row}", flush=True)
+            if not given.no_write:
+                found["versions"] = {"llvmlite": llvmlite.__version__, "numpy": np.__version__}
+                RESULT.parent.mkdir(parents=True, exist_ok=True)
+                RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
