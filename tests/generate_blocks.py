@@ -5,6 +5,7 @@ Each block writes one statement into a draft. `BLOCKS` has their weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from generate_draft import Draft, Rejected
@@ -72,6 +73,10 @@ def leaf(d: Draft, axes: dict[str, int]) -> str:
     return access(d.input(tuple(axes[token] for token in chosen)), chosen)
 
 
+def reads(body: str, part: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(part)}(?!\w)", body) is not None
+
+
 def access(name: str, axes: list[str]) -> str:
     return f"{name}[{', '.join(axes)}]" if axes else name
 
@@ -83,9 +88,9 @@ def elementwise(d: Draft) -> None:
     leaves = [read, read, *(leaf(d, axes) for _ in range(d.rng.randint(1, 2)))]
     body = combine(d, leaves, d.rng.choice([1, 1, 2, 2, 3]))
     for used in leaves:  # whatever the draw left out is an input of the program all the same
-        if used not in body:
+        if not reads(body, used):
             body = f"{body} + {used}"
-    if read not in body:
+    if not reads(body, read):
         body = f"{body} * {read}"
     d.assign(d.shuffled(axes), body)
 

@@ -153,6 +153,6 @@ def branch(d: Draft) -> None:
     if "mean" in form or "/{x}" in form:
         d.rounded()
     body = form.format(x=x, xm=xm, w=w, i=axes[-1], m=inner, n=d.index())
-    if w not in body:
+    if "{w}" not in form:
         body += f" + {w}"
     d.assign(axes, body)
