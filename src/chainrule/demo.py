@@ -164,16 +164,17 @@ def learn_digits(screen: Screen) -> float:
         weights = train(images[seen], labels[seen], weights, after_epoch)
     seconds = time.perf_counter() - started
 
-    answers = read(weights)
-    right = float(np.mean(answers == labels[unseen]))
+    answers, truth, pictures = read(weights), labels[unseen], images[unseen]
+    right = float(np.mean(answers == truth))
     screen.line(
-        f"\n  {right:.1%} of {len(unseen)} held-out digits read correctly,"
+        f"\n  {right:.1%} of {HELD_OUT} held-out digits read correctly,"
         f" after {seconds:.1f} s of training\n",
         style="bold green",
     )
-    wrong = np.flatnonzero(answers != labels[unseen])[:2]
-    shown = np.concatenate([wrong, np.arange(5 - len(wrong))])
-    screen.line(beside(*(_drawn(images[unseen[i]], answers[i], labels[unseen[i]]) for i in shown)))
+    good, bad = np.flatnonzero(answers == truth), np.flatnonzero(answers != truth)
+    _, first = np.unique(truth[good], return_index=True)  # one example of each digit
+    shown = [*good[first[:3]], *bad[:2]]
+    screen.line(beside(*(_drawn(pictures[i], answers[i], truth[i]) for i in shown)))
     return right
 
 
