@@ -9,7 +9,6 @@ Elementary Functions" (1980), and of Sun's fdlibm.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from llvmlite import ir
@@ -56,16 +55,13 @@ def sigmoid(lanes: Lanes, x: Value) -> Value:
 
 
 def silu(lanes: Lanes, x: Value) -> Value:
-    """x * sigmoid(x), put together as sigmoid is; 0 at -inf."""
+    """x * sigmoid(x) with the power of two of exp(-|x|) applied last; 0 at -inf."""
     part, scale = exp_parts(lanes, lanes.neg(lanes.abs(x)))
-    e = lanes.mul(part, scale)
-    w = lanes.div(e, lanes.add(e, 1.0))
     below = lanes.compare("<", x, 0.0)
-    bounded = lanes.at_least(x, -150.0 if lanes.bits == 32 else -1000.0)  # not -inf * 0
-    lead = lanes.mul(bounded, lanes.select(below, part, 1.0))
-    value = lanes.fma(lanes.neg(lead), w, lead)
-    value = lanes.mul(value, lanes.select(below, scale, 1.0))
-    return lanes.select(lanes.compare("==", x, math.inf), x, value)
+    bounded = lanes.at_least(x, -1000.0)  # sigmoid is 0 there, and -inf * 0 would be NaN
+    top = lanes.mul(bounded, lanes.select(below, part, 1.0))
+    value = lanes.div(top, lanes.fma(part, scale, 1.0))
+    return lanes.mul(value, lanes.select(below, scale, 1.0))
 
 
 def tanh(lanes: Lanes, x: Value) -> Value:
@@ -75,12 +71,12 @@ def tanh(lanes: Lanes, x: Value) -> Value:
     size = lanes.abs(x)
     e = exp(lanes, lanes.add(size, size))
     far = lanes.sub(1.0, lanes.div(2.0, lanes.add(e, 1.0)))
-    far = lanes.copysign(far, x)
-    return lanes.select(lanes.compare("<", size, 0.625), near, far)
+    value = lanes.select(lanes.compare("<", size, 0.625), near, far)
+    return lanes.copysign(value, x)
 
 
 def erf(lanes: Lanes, x: Value) -> Value:
-    """x + x * P(x**2) near 0; else 1 - exp(P(|x|)), P fitted to log(erfc), 1 beyond its interval."""
+    """x + x * P(x**2) near 0; else 1 - exp(P(|x|)), P fitted to log(erfc) where that counts."""
     near = lanes.fma(x, lanes.polynomial("erf", lanes.mul(x, x)), x)
     size = lanes.at_most(lanes.abs(x), 4.1 if lanes.bits == 32 else 6.1)
     far = lanes.sub(1.0, exp(lanes, lanes.polynomial("log_erfc", size)))
@@ -90,8 +86,8 @@ def erf(lanes: Lanes, x: Value) -> Value:
 def gelu(lanes: Lanes, x: Value) -> Value:
     """x * P(N < x) for a standard normal N; 0 at -inf.
 
-    With t = |x|, P(N > t) = exp(-t**2/2) * M(u)/(t + c), M smooth in u = (t - c)/(t + c): so the lower
-    tail keeps its relative accuracy down to the smallest numbers.
+    With t = |x| and u = (t - c)/(t + c), P(N > t) = exp(-t**2/2) * M(u)/(t + c), M smooth: so the
+    lower tail keeps its relative accuracy down to the smallest numbers.
     """
     limit = 15.0 if lanes.grade == "mid" else 40.0
     t = lanes.at_most(lanes.abs(x), limit)
@@ -104,7 +100,8 @@ def gelu(lanes: Lanes, x: Value) -> Value:
     tail = lanes.mul(lanes.mul(x, part), scale)  # x * P(N > t), scaled last
     above = lanes.fma(lanes.mul(part, lanes.neg(scale)), x, x)
     above = lanes.select(lanes.compare(">=", x, limit), x, above)
-    return lanes.select(lanes.compare("<", x, 0.0), tail, above)
+    value = lanes.select(lanes.compare("<", x, 0.0), tail, above)
+    return lanes.copysign(value, x)
 
 
 def softplus(lanes: Lanes, x: Value) -> Value:
@@ -153,7 +150,7 @@ EMITTERS: dict[str, Emitter] = {
     "tanh": tanh,
     "relu": relu,
     "gelu": _widened(gelu),
-    "silu": silu,
+    "silu": _widened(silu),
     "softplus": _widened(softplus),
     "erf": erf,
     "sin": _widened(sin),

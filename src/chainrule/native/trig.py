@@ -41,7 +41,8 @@ _I64, _I128, _DOUBLE = ir.IntType(64), ir.IntType(128), ir.DoubleType()
 
 def sin(lanes: Lanes, x: Value) -> Value:
     """sin(x); NaN at an infinity."""
-    return _by_quadrant(lanes, x, 0)
+    value = _by_quadrant(lanes, x, 0)
+    return lanes.select(lanes.compare("==", x, 0.0), x, value)  # sin(-0) is -0
 
 
 def cos(lanes: Lanes, x: Value) -> Value:
