@@ -1,0 +1,52 @@
+"""Promises of the package as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+import chainrule as cr
+
+SOURCE = Path(cr.__file__).parent
+
+
+def fresh_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SOURCE.parent)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+def test_import_is_light() -> None:
+    heavy = "{'click', 'rich', 'llvmlite', 'scipy', 'hypothesis'}"
+    code = f"import chainrule; print(sorted({heavy} & set(sys.modules)))"
+    assert fresh_python(code) == "[]\n"
+
+
+def test_import_is_quick() -> None:
+    # Processor time, the best of five: the tests themselves keep the cores busy.
+    code = "import time; t = time.process_time(); import chainrule; print(time.process_time() - t)"
+    assert min(float(fresh_python(code)) for _ in range(5)) < 0.2
+
+
+def test_the_version_is_said_once_and_agrees() -> None:
+    try:
+        installed = metadata.version("chainrule")
+    except metadata.PackageNotFoundError:
+        pytest.skip("not installed")
+    assert cr.__version__ == installed
+
+
+def test_the_package_ships_its_data_and_types() -> None:
+    files = resources.files("chainrule")
+    assert files.joinpath("py.typed").is_file()
+    assert files.joinpath("data", "digits.npz").is_file()
+    assert "CC BY 4.0" in files.joinpath("data", "README.md").read_text(encoding="utf-8")
