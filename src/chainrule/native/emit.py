@@ -36,7 +36,7 @@ from chainrule.expr import (
     walk,
 )
 from chainrule.native import mathfn
-from chainrule.native.loops import Nest
+from chainrule.native.loops import Nest, positions
 from chainrule.native.memory import Buffer
 
 Value = Any  # an ir.Value: a number, or a vector of them
@@ -118,7 +118,11 @@ class Evaluator:
         self.names = tuple(tile.counts)
 
     def loop(
-        self, low: Any, high: Any, step: int, carried: Sequence[Value],
+        self,
+        low: Any,
+        high: Any,
+        step: int,
+        carried: Sequence[Value],
         body: Callable[[Value, list[Value]], Sequence[Value]],
     ) -> list[Value]:
         """for i from low below high: carried = body(i, carried).  Bounds are ints or registers."""
@@ -444,14 +448,19 @@ class Evaluator:
             return base
         b = self.builder
         if buffer.place == "rows":
-            key = ("row", buffer.name, point[self.names.index(name)] if name in self.names else 0)
-            found = self.remembered(key)
+            row_key = (
+                "row",
+                buffer.name,
+                point[self.names.index(name)] if name in self.names else 0,
+            )
+            found = self.remembered(row_key)
             if found is None:
+                assert name is not None
                 at = self.spread(self.linear([(name, 1)], 0, point))
                 place = b.gep(self.arguments["order"], [at], source_etype=I64)
                 row = b.load(place, typ=I64)
                 row = b.mul(row, self.whole(buffer.strides[0]))
-                found = self.memo[-1][key] = self.offset(base, row, buffer)
+                found = self.memo[-1][row_key] = self.offset(base, row, buffer)
             return found
         if buffer.place == "block":
             return base
@@ -466,9 +475,10 @@ class Evaluator:
         base = self.row_base(buffer, axes, point)
         value, constant = at.value, at.constant
         if buffer.place == "rows":  # the row is in the base already
-            rest = [(n, c) for n, c in self._terms(buffer, axes).items() if n != axes[0].bare]
-            inner = self.linear(rest, sum(
-                int(a.offset) * s for a, s in zip(axes, buffer.strides, strict=True)), point)  # fmt: skip
+            name = axes[0].bare
+            rest = [(n, c) for n, c in self._terms(buffer, axes).items() if n != name]
+            offset = sum(int(x.offset) * s for x, s in zip(axes, buffer.strides, strict=True))
+            inner = self.linear(rest, offset, point)
             value, constant = inner.value, inner.constant
         if value is not None:
             key = ("at", id(base), id(value))
@@ -487,16 +497,16 @@ class Evaluator:
 
     def access(self, e: Access, point: Point) -> Value:
         buffer = self.buffers[e.tensor]
-        tested = [k for k in range(len(e.axes)) if self.methods.get((e, k)) == "test"]
+        tested = [k for k in range(len(positions(e))) if self.methods.get((e, k)) == "test"]
         if any(n == 0 for n in buffer.sizes):
             return self.value(e.pad, point) if e.pad is not None else self.zero
         if buffer.place == "lanes":
             return self.lane_sum(e, point)
-        at = self.address(buffer, e.axes, point)
+        at = self.address(buffer, positions(e), point)
         if at is None or (tested and at.lanes not in (0, 1)):
             return self.one_by_one(e, point)
         conditions = [self.inside(e, k, point) for k in tested]
-        pointer = self.pointer(buffer, e.axes, point, at)
+        pointer = self.pointer(buffer, positions(e), point, at)
         if not conditions:
             return self.load(buffer, e, pointer, at, point)
         outside = self.value(e.pad, point) if e.pad is not None else self.zero
@@ -527,10 +537,8 @@ class Evaluator:
                     vector, b.load(place, typ=kind, align=buffer.element), I32(k)
                 )
             return vector
-        if used == self.tile.width or self.has_room(buffer, e.axes):
-            return b.load(
-                pointer, typ=ir.VectorType(kind, self.tile.width), align=buffer.element
-            )
+        if used == self.tile.width or self.has_room(buffer, positions(e)):
+            return b.load(pointer, typ=ir.VectorType(kind, self.tile.width), align=buffer.element)
         return self.masked_load(buffer, pointer, self.mask(used))
 
     def has_room(self, buffer: Buffer, axes: Sequence[Affine]) -> bool:
@@ -546,9 +554,7 @@ class Evaluator:
     def masked_load(self, buffer: Buffer, pointer: Value, mask: Value) -> Value:
         kind = ir.VectorType(self.element(buffer), self.tile.width)
         f = self.intrinsic("masked.load", kind, [PTR, I32, mask.type, kind], "p0")
-        return self.builder.call(
-            f, [pointer, I32(buffer.element), mask, ir.Constant(kind, None)]
-        )
+        return self.builder.call(f, [pointer, I32(buffer.element), mask, ir.Constant(kind, None)])
 
     def intrinsic(self, name: str, kind: ir.Type, args: Sequence[ir.Type], tail: str = "") -> Any:
         module = self.builder.module
@@ -559,7 +565,7 @@ class Evaluator:
 
     def inside(self, e: Access, axis: int, point: Point) -> Value:
         """Whether the position on this axis is in the tensor."""
-        a, n = e.axes[axis], self.buffers[e.tensor].sizes[axis]
+        a, n = positions(e)[axis], self.buffers[e.tensor].sizes[axis]
         at = self.linear([(m, int(c)) for m, c in a.terms], int(a.offset), point)
         position = self.spread(at)
         limit = self.like(self.whole(n), position)
@@ -574,7 +580,7 @@ class Evaluator:
         results = []
         for lane in range(used):
             offset, inside = self.whole(0), I1(1)
-            for k, (a, stride) in enumerate(zip(e.axes, buffer.strides, strict=True)):
+            for k, (a, stride) in enumerate(zip(positions(e), buffer.strides, strict=True)):
                 d = 1
                 for c in (a.offset, *(c for _, c in a.terms)):
                     d = d * c.denominator // _gcd(d, c.denominator)
@@ -589,7 +595,7 @@ class Evaluator:
                     inside = b.and_(inside, b.icmp_unsigned("<", position, self.whole(n)))
                 offset = b.add(offset, b.mul(position, self.whole(stride)))
             offset = b.select(inside, offset, self.whole(0))
-            base = self.row_base(buffer, e.axes, point)
+            base = self.row_base(buffer, positions(e), point)
             read = b.load(self.offset(base, offset, buffer), typ=self.element(buffer))
             results.append(b.select(inside, self.float_of(read), outside))
         if self.tile.vector not in e.free:
@@ -602,9 +608,9 @@ class Evaluator:
     def lane_sum(self, e: Access, point: Point) -> Value:
         """The sum of a tensor's partial sums, lane after lane."""
         buffer, b = self.buffers[e.tensor], self.builder
-        at = self.address(buffer, e.axes, point)
+        at = self.address(buffer, positions(e), point)
         assert at is not None
-        first = self.pointer(buffer, e.axes, point, at)
+        first = self.pointer(buffer, positions(e), point, at)
         start = self.load(buffer, e, first, at, point)
 
         def more(i: Value, carried: list[Value]) -> list[Value]:
@@ -763,8 +769,12 @@ class Evaluator:
         return 8 if points == 1 and n >= 16 else 4 if points <= 2 else 2
 
     def binders(
-        self, e: Reduce, names: list[str], carried: list[Value],
-        step: Callable[[list[Value], int], list[Value]], copies: int,
+        self,
+        e: Reduce,
+        names: list[str],
+        carried: list[Value],
+        step: Callable[[list[Value], int], list[Value]],
+        copies: int,
     ) -> list[Value]:
         """The loops over bound indices, around the step that combines one more value."""
         if not names:
@@ -819,7 +829,7 @@ class Evaluator:
         high: list[Any] = [self.extent(name)]
         seen: set[tuple[Affine, Any]] = set()
         for access in self.nest.accesses():
-            for k, a in enumerate(access.axes):
+            for k, a in enumerate(positions(access)):
                 if self.methods.get((access, k)) != f"trim:{name}":
                     continue
                 n = self.buffers[access.tensor].sizes[k]
@@ -829,7 +839,7 @@ class Evaluator:
                 c = dict(a.terms)[name]
                 rest = [(m, int(q)) for m, q in a.terms if m != name]
                 at = self.linear(rest, int(a.offset), (0,) * len(self.names))
-                assert n is not None and not at.lanes
+                assert n is not None
                 if c > 0:  # 0 <= m + rest < n
                     low.append(self.plus(at, 0, -1))
                     high.append(self.plus(at, n, -1))
@@ -868,9 +878,9 @@ class Evaluator:
             return None
         if any(m == f"trim:{names[-1]}" for m in self.methods.values()):
             return None
-        steps = [self._terms(self.buffers[a.tensor], a.axes).get(names[-1], 0)
+        steps = [self._terms(self.buffers[a.tensor], positions(a)).get(names[-1], 0)
                  for a in walk(e.body) if isinstance(a, Access)
-                 and all(x.whole for x in a.axes)]  # fmt: skip
+                 and all(x.whole for x in positions(a))]  # fmt: skip
         if any(s not in (0, 1) for s in steps) or 1 not in steps:
             return None
         return names[-1]
@@ -883,7 +893,8 @@ class Evaluator:
         """A reduction whose last index is walked by vectors, their lanes combined at the end."""
         rule, points, before = _RULES[op], self.points(e), self.tile
         n = self.nest.extents[name]
-        assert n is not None and rule.identity is not None
+        assert n is not None
+        assert rule.identity is not None
         identity = self.splat(ir.Constant(self.real, rule.identity), self.wide)
         outer = names[:-1]
 
@@ -919,8 +930,10 @@ class Evaluator:
             width //= 2
             kind = ir.VectorType(I32, width)
             low = b.shuffle_vector(vector, vector, ir.Constant(kind, list(range(width))))
-            high = b.shuffle_vector(vector, vector, ir.Constant(kind, list(range(width, 2 * width))))
-            vector = self.combine(_NO_REDUCE, op, [low], lambda _: high, ())[0]
+            high = b.shuffle_vector(
+                vector, vector, ir.Constant(kind, list(range(width, 2 * width)))
+            )
+            vector = self.combine(_NO_REDUCE, op, [low], lambda _, high=high: high, ())[0]
         return b.extract_element(vector, I32(0))
 
 

@@ -18,15 +18,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import cast
 
 from chainrule.expr import (
-    ONE,
     ZERO,
     Access,
-    Add,
     Affine,
     Axis,
-    Const,
+    Binder,
     Expr,
     Group,
     Index,
@@ -39,7 +38,6 @@ from chainrule.expr import (
     bare,
     const,
     mul,
-    number,
     power,
     rebuild,
     substitute,
@@ -87,6 +85,11 @@ class Nest:
         return list(dict.fromkeys(e for e in walk(self.body) if isinstance(e, Access)))
 
 
+def positions(e: Access) -> tuple[Affine, ...]:
+    """The axes of an access in a nest, where no groups are left."""
+    return cast("tuple[Affine, ...]", e.axes)
+
+
 # ---------------------------------------------------------------- which axis is the batch
 
 
@@ -105,6 +108,10 @@ def batch_axes(system: System) -> dict[str, bool] | None:
         d = ranges.tensors[size.tensor][0]
         if ranges.canonical(d) != d:  # equal to another input's: that one stands for it
             continue
+        whole = ranges.tensors[size.tensor][0]
+        if not any(len(dims) > 1 and ranges.same(dims[0], whole)
+                   for dims in ranges.tensors.values()):  # fmt: skip
+            continue  # nothing has samples of more than a number: the index is a vector's
         found = _serves(system, ranges, size)
         if found and (best is None or found > best[0]):
             best = found, size
@@ -215,7 +222,7 @@ class _Writer:
             case Access(t, axes, pad):
                 written = None if pad is None else self.write(pad)
                 return Access(t, tuple(map(self.axis, axes)), written)
-            case Reduce(op, binders, body):
+            case Reduce(op, _, body):
                 body = self.write(body)
                 if op == "mean":
                     scale = power(self.count(e.names), const(-1))
@@ -290,7 +297,7 @@ def _moduli(nest: Nest) -> dict[str, int]:
     """For each index of a fractional position, the number of residue classes it falls into."""
     moduli: dict[str, int] = {}
     for e in nest.accesses():
-        for a in e.axes:
+        for a in positions(e):
             if not a.whole:
                 for n, c in a.terms:
                     moduli[n] = math.lcm(moduli.get(n, 1), c.denominator)
@@ -334,7 +341,7 @@ def _solve(e: Expr, inner: Mapping[str, int], extents: dict[str, Extent]) -> Exp
         body = simplify_zeros(_solve(substitute(e.body, values), inner, extents))
         if body is ZERO:
             continue
-        kept = [(n, None) for n, size in renamed if size > 1]
+        kept: list[Binder] = [(n, None) for n, size in renamed if size > 1]
         kept += [b for b in e.binders if b[0] not in inner]
         sums.append(Reduce("sum", tuple(kept), body) if kept else body)
     return add(*sums)
@@ -346,7 +353,7 @@ def _subscript(r: int) -> str:
 
 def _outside_if_fractional(e: Access) -> Expr:
     """The value outside, for an access whose position is a fraction for every index value."""
-    for a in e.axes:
+    for a in positions(e):
         if a.offset.denominator != 1 and all(c.denominator == 1 for _, c in a.terms):
             assert e.pad is not None
             return e.pad
@@ -377,9 +384,3 @@ def simplify_zeros(e: Expr) -> Expr:
             return ZERO
         case _:
             return e
-
-
-__all__ = [
-    "BATCH", "Add", "Const", "Nest", "ONE", "batch_axes", "hoist_batch_sums", "nest_of", "number",
-    "open_indices", "residue_nests", "simplify_zeros",
-]  # fmt: skip

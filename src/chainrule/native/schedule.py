@@ -23,7 +23,7 @@ from chainrule.expr import (
     children,
     walk,
 )
-from chainrule.native.loops import Nest
+from chainrule.native.loops import Nest, positions
 
 _LATENCY = 4.0  # cycles until an accumulator can be added to again
 _UNUSED = 4  # registers kept free of accumulators
@@ -82,7 +82,7 @@ def plan(nest: Nest, machine: Machine, block: int) -> Plan:
         vector = None
     tile = _cheapest(nest, machine, vector, width, block)
     order = _order(nest, tile, vector)
-    return Plan(nest, order, tile, vector, width, _methods(nest, set(tile) | {vector}))
+    return Plan(nest, order, tile, vector, width, _methods(nest, {*tile, vector}))
 
 
 def vector_index(nest: Nest) -> str | None:
@@ -171,7 +171,7 @@ def _outside(nest: Nest, tile: set[str]) -> float:
     """How much of the work is on zeros outside, for axes whose loops can't be trimmed."""
     factor = 1.0
     for e in nest.accesses():
-        for a in e.axes:
+        for a in positions(e):
             rows = [n for n in a.names if n in nest.loops]
             if e.pad is ZERO and len(a.terms) == 2 and len(rows) == 1 and rows[0] in tile:
                 (other,) = (n for n in a.names if n not in rows)
@@ -198,7 +198,7 @@ def main_sum(nest: Nest, vector: str | None, block: int) -> _Work | None:
 
 
 def _order(nest: Nest, tile: Mapping[str, int], vector: str | None) -> tuple[str, ...]:
-    """Plain loops, then the vector's, then the tile's rows: what a vector index reads stays near."""
+    """Plain loops, then the vector's, then the tile's rows: what a vector reads stays near."""
     plain = [n for n in nest.loops if n not in tile]
     rows = [n for n in nest.loops if n in tile and n != vector]
     return (*plain, *([vector] if vector else []), *rows)
@@ -214,16 +214,12 @@ def _methods(nest: Nest, taken: set[str | None]) -> dict[tuple[Access, int], str
     for e in nest.accesses():
         if e.pad is None:
             continue
-        for k, a in enumerate(e.axes):
-            if not a.terms and a.whole and False:
-                continue
+        for k, a in enumerate(positions(e)):
             methods[e, k] = _method(nest, e, a, factors.get(e), taken)
     return methods
 
 
-def _method(
-    nest: Nest, e: Access, a: Affine, within: Reduce | None, taken: set[str | None]
-) -> str:
+def _method(nest: Nest, e: Access, a: Affine, within: Reduce | None, taken: set[str | None]) -> str:
     if not a.whole:
         return "test"
     if e.pad is ZERO:
@@ -269,10 +265,10 @@ def settle(p: Plan, sizes: Mapping[str, Sequence[int | None]]) -> Plan:
     """Drop what stays inside its tensor anyhow, and what a trimmed loop keeps inside."""
     methods = dict(p.methods)
     trims = {
-        (e.axes[k], sizes[e.tensor][k]): m for (e, k), m in methods.items() if m[:4] == "trim"
+        (positions(e)[k], sizes[e.tensor][k]): m for (e, k), m in methods.items() if m[:4] == "trim"
     }
     for (e, k), method in p.methods.items():
-        a, n = e.axes[k], sizes[e.tensor][k]
+        a, n = positions(e)[k], sizes[e.tensor][k]
         if not a.whole or n is None:
             if n is None:
                 del methods[e, k]
@@ -280,9 +276,10 @@ def settle(p: Plan, sizes: Mapping[str, Sequence[int | None]]) -> Plan:
         low, high = reach(p.nest, a)
         if low >= 0 and high < n:
             del methods[e, k]
-        elif method != "test" and method[:4] != "trim" and (a, n) in trims:
-            if _same_sum(p.nest.body, e, trims[a, n][5:]):
-                methods[e, k] = trims[a, n]
+        elif (
+            method[:4] != "trim" and (a, n) in trims and _same_sum(p.nest.body, e, trims[a, n][5:])
+        ):
+            methods[e, k] = trims[a, n]
     return replace(p, methods=methods)
 
 

@@ -1,0 +1,234 @@
+"""`compile_system`: a system as a native function of arrays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.errors import FormulaError
+from chainrule.native import host
+from chainrule.native.loops import batch_axes
+from chainrule.native.runtime import Code, Instance, address_of, multiply_adds
+from chainrule.native.schedule import Machine
+from chainrule.native.stages import layout
+from chainrule.ranges import Shape, numeric
+from chainrule.system import System
+
+Array = NDArray[Any]
+DTYPES = ("float32", "float64")
+_SMALL = 1 << 12  # bytes: arrays below are copied in, which costs less than asking where they are
+_WORTH_THREADS = 200_000  # multiply-adds of a call
+
+
+def machine_for(dtype: str) -> Machine:
+    """What the host's registers hold of a type."""
+    described = host.host()
+    registers = 32 if described.vector_bytes == 64 or not _is_x86() else 16
+    return Machine(described.vector_bytes, registers, np.dtype(dtype).itemsize)
+
+
+def _is_x86() -> bool:
+    return str(host.target().triple).startswith(("x86", "i686"))
+
+
+def check_dtype(dtype: Any) -> str:
+    """The name of a supported type."""
+    try:
+        name = str(np.dtype(dtype).name)
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise FormulaError(
+            f"native code computes in float32 or float64, not {name}",
+            hint='compile(dtype="float32")',
+        )
+    return name
+
+
+def check_threads(threads: Any) -> int:
+    """A number of threads; by default, the cores this process may use."""
+    if threads is None:
+        return host.cores()
+    if not isinstance(threads, (int, np.integer)) or isinstance(threads, bool) or threads < 1:
+        raise FormulaError(f"threads={threads!r} is not a number of threads", hint="threads=2")
+    return int(threads)
+
+
+def real_array(t: str, a: Any) -> Array:
+    """What was given for a tensor, as an array of floats or integers."""
+    try:
+        array = np.asarray(a)
+    except ValueError as e:
+        raise FormulaError(f"{t} is not an array: {e}", hint="rows of one length") from None
+    if array.dtype.kind in "biuf":
+        return array
+    try:
+        if array.dtype.kind != "O":
+            raise TypeError
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise FormulaError(
+            f"{t} does not hold real numbers, its dtype is {array.dtype}",
+            hint="give integers or floats",
+        ) from None
+
+
+def compile_system(
+    system: System,
+    *,
+    dtype: Any = "float32",
+    threads: int | None = None,
+    cache: bool = True,
+    written: System | None = None,
+    match: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+) -> Compiled:
+    """A native function for a system without grad(...).
+
+    written   the system as its author wrote it, in which mistakes of shape are shown
+    match     sorts out the names of what is given; raises FormulaError for wrong ones
+    """
+    return Compiled(system, check_dtype(dtype), check_threads(threads), cache, written, match)
+
+
+class Compiled:
+    """A program as machine code: call it with arrays, get arrays.
+
+    Code is made for the sizes of the first call and kept; other sizes make their own.  The batch
+    (the first axis that every access leaves alone) may have any size with the same code.
+    """
+
+    def __init__(
+        self, system: System, dtype: str, threads: int, cache: bool, written: System | None,
+        match: Callable[[Mapping[str, Any]], dict[str, Any]] | None,
+    ) -> None:  # fmt: skip
+        self.system, self.dtype, self.threads, self.cache = system, dtype, threads, cache
+        self._written, self._match = written or system, match
+        self._inputs = system.inputs
+        self._batch = batch_axes(system)
+        self._lock = threading.Lock()
+        self._calls: dict[Any, _Call] = {}
+        self._codes: dict[Any, Code] = {}
+
+    def __call__(
+        self, /, *, outputs: Sequence[str] | None = None, **arrays: Any
+    ) -> dict[str, Array]:
+        """The values of the program's tensors, or of those in `outputs`."""
+        try:
+            given = [arrays[t] for t in self._inputs]
+            key = (outputs if outputs is None else tuple(outputs),
+                   tuple([(a.shape, a.dtype.num) for a in given]))  # fmt: skip
+            call = self._calls[key] if len(arrays) == len(given) else None
+        except (KeyError, AttributeError, TypeError):
+            call = None
+        if call is None:
+            matched = arrays if self._match is None else self._match(arrays)
+            self._check_names(matched)
+            given = [real_array(t, matched[t]) for t in self._inputs]
+            call = self._prepare(given, outputs)
+        with call.lock:
+            return call.run(given)
+
+    def _check_names(self, arrays: Mapping[str, Any]) -> None:
+        missing = [t for t in self._inputs if t not in arrays]
+        if missing:
+            raise FormulaError(
+                f"missing: {', '.join(missing)}",
+                hint=f"this program takes {', '.join(self._inputs)}",
+            )
+
+    def _prepare(self, given: list[Array], outputs: Sequence[str] | None) -> _Call:
+        names = self._check_outputs(outputs)
+        key = (outputs if outputs is None else tuple(outputs),
+               tuple([(a.shape, a.dtype.num) for a in given]))  # fmt: skip
+        with self._lock:
+            if key not in self._calls:
+                shapes = {t: a.shape for t, a in zip(self._inputs, given, strict=True)}
+                numeric(self._written, {t: shapes[t] for t in self._written.inputs})
+                integers = frozenset(
+                    t for t, a in zip(self._inputs, given, strict=True) if a.dtype.kind in "biu"
+                )
+                self._calls[key] = self._new_call(shapes, integers, names)
+            return self._calls[key]
+
+    def _check_outputs(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
+        names = self._written.outputs if outputs is None else tuple(outputs)
+        for t in names:
+            if t not in self.system.outputs:
+                raise FormulaError(
+                    f"this program does not compute {t}",
+                    hint=f"it computes {', '.join(self._written.outputs)}",
+                )
+        return names
+
+    def _new_call(
+        self, shapes: dict[str, Shape], integers: frozenset[str], names: tuple[str, ...]
+    ) -> _Call:
+        ranges = numeric(self.system, shapes)
+        batch = self._batch
+        fixed = tuple(
+            (t, ("batch", *s[1:]) if batch and t in batch else s) for t, s in shapes.items()
+        )
+        key = (fixed, integers, names)
+        code = self._codes.get(key)
+        if code is None:
+            made = layout(self.system, ranges, batch, names, integers, machine_for(self.dtype))
+            code = self._codes[key] = Code(made, self.dtype)
+        rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
+        worth = multiply_adds(code.layout, rows) >= _WORTH_THREADS
+        return _Call(self, code, self.threads if worth else 1, rows, ranges.shapes, names)
+
+
+class _Call:
+    """One specialisation at one batch size: where inputs go in and results come out."""
+
+    def __init__(
+        self, owner: Compiled, code: Code, threads: int, rows: int, shapes: dict[str, Shape],
+        names: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self.lock = threading.Lock()
+        self.instance = Instance(code, threads)
+        self.instance.place_rows(rows)
+        self.instance.set(step=0, stop=1, rows=rows, batch=rows)
+        made = code.layout.buffers
+        self.real = np.dtype(owner.dtype)
+        self.inputs: list[tuple[int, int, Array | None, Any, Shape]] = []
+        for k, t in enumerate(owner._inputs):
+            if t not in made:
+                continue
+            b = made[t]
+            dtype = np.dtype(np.int64) if b.whole else self.real
+            shape = shapes[t]
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            stage = np.zeros(shape, dtype) if size <= _SMALL else None
+            if stage is not None:
+                self.instance.point(b.slot, address_of(stage))
+            self.inputs.append((k, b.slot, stage, dtype, shape))
+        self.results: list[tuple[str, int, Array | None, Shape]] = []
+        for t in names:
+            b = made[code.layout.results[t]]
+            size = int(np.prod(shapes[t], dtype=np.int64)) * self.real.itemsize
+            stage = np.zeros(shapes[t], self.real) if size <= _SMALL else None
+            if stage is not None:
+                self.instance.point(b.slot, address_of(stage))
+            self.results.append((t, b.slot, stage, shapes[t]))
+
+    def run(self, given: list[Array]) -> dict[str, Array]:
+        instance, kept = self.instance, []
+        for k, slot, stage, dtype, _ in self.inputs:
+            if stage is not None:
+                stage[...] = given[k]
+                continue
+            a = np.require(given[k], dtype, ("C", "A"))
+            kept.append(a)
+            instance.point(slot, address_of(a))
+        fresh: dict[str, Array] = {}
+        for t, slot, stage, shape in self.results:
+            if stage is None:
+                out = fresh[t] = np.empty(shape, self.real)
+                instance.point(slot, address_of(out))
+        instance.run()
+        return {t: fresh[t] if stage is None else stage.copy() for t, _, stage, _ in self.results}

@@ -1,0 +1,224 @@
+"""From a module to running code: LLVM's passes, the object cache, threads, the call itself.
+
+Threads enter the same native function together, each with its own number, and meet at barriers
+inside it; ctypes lets go of Python's lock for as long as they run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+from chainrule.native import host, memory
+from chainrule.native.kernel import CALL, SYNC_BYTES, module_of, slots
+from chainrule.native.memory import Buffer
+from chainrule.native.stages import LANES, Layout
+
+_RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+_SLACK = 0  # elements behind each buffer that may be touched: none
+
+
+class Code:
+    """Machine code of one program for given sizes; `run(call, thread)` starts it."""
+
+    def __init__(self, layout: Layout, dtype: str, blob: bytes | None = None) -> None:
+        self.layout, self.dtype = layout, dtype
+        if blob is None:
+            self.module = module_of(layout, dtype)
+            blob = compiled(self.module)
+        self.blob = blob
+        host.target()
+        backing = llvm.parse_assembly("")
+        self.engine = llvm.create_mcjit_compiler(backing, host.target_machine())
+        self.engine.add_object_file(llvm.ObjectFileRef.from_data(blob))
+        self.engine.finalize_object()
+        self.run = _RUN(self.engine.get_function_address("run"))
+
+
+def optimised(module: ir.Module) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+    """The module after LLVM's passes.
+
+    Vectors and unrolled loops are in it already, so the passes that would make them stay off.
+    """
+    machine = host.target_machine()
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(parsed, builder)
+    return parsed, machine
+
+
+def compiled(module: ir.Module) -> bytes:
+    """The module's object code."""
+    parsed, machine = optimised(module)
+    return bytes(machine.emit_object(parsed))
+
+
+# ---------------------------------------------------------------- threads
+
+
+class _Worker:
+    """A thread that waits for work; it enters native code and comes back."""
+
+    def __init__(self) -> None:
+        self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self.work, daemon=True, name="chainrule").start()
+
+    def work(self) -> None:
+        while True:
+            self.tasks.get()()
+
+
+class _Pool:
+    """Idle workers of this process.  A fork's child starts with none."""
+
+    def __init__(self) -> None:
+        self.lock, self.idle, self.process = threading.Lock(), list[_Worker](), os.getpid()
+
+    def run(self, code: Code, call: int, threads: int) -> None:
+        """Every thread runs `code`; returns when all are back."""
+        if threads == 1:
+            code.run(call, 0)
+            return
+        if self.process != os.getpid():
+            self.__init__()  # type: ignore[misc]
+        with self.lock:
+            workers = [self.idle.pop() if self.idle else _Worker() for _ in range(threads - 1)]
+        back: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+        def task(k: int) -> Callable[[], None]:
+            def enter() -> None:
+                code.run(call, k)
+                back.put(None)
+
+            return enter
+
+        for k, worker in enumerate(workers):
+            worker.tasks.put(task(k + 1))
+        code.run(call, 0)
+        for _ in workers:
+            back.get()
+        with self.lock:
+            self.idle += workers
+
+
+_pool = _Pool()
+
+
+def _rest_address() -> int:
+    """A C function of no arguments that lets other threads run."""
+    try:
+        library = ctypes.CDLL(None)
+        return ctypes.cast(library.sched_yield, ctypes.c_void_p).value or 0
+    except (OSError, TypeError, AttributeError):
+        kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+        return ctypes.cast(kernel.SwitchToThread, ctypes.c_void_p).value or 0
+
+
+_REST = _rest_address()
+
+
+# ---------------------------------------------------------------- one program in memory
+
+
+class Instance:
+    """Code with its buffers and tables of addresses.  One call at a time."""
+
+    def __init__(self, code: Code, threads: int, allocate: memory.Allocator | None = None) -> None:
+        self.code, self.threads = code, threads
+        self.layout = code.layout
+        self.allocate = allocate or memory.allocate
+        self.by_place: dict[str, list[Buffer]] = {}
+        for b in {id(b): b for b in self.layout.buffers.values()}.values():
+            self.by_place.setdefault(b.place, []).append(b)
+        self.slots = slots(self.layout)
+        self.tables = (ctypes.c_int64 * (self.slots * threads))()
+        self.call = (ctypes.c_int64 * len(CALL))()
+        self.kept: list[object] = []
+        self.rows = -1
+        self.batch_memory: object = None
+        (sync,), kept = self.allocate([SYNC_BYTES])
+        self.kept.append(kept)
+        self.set(tables=ctypes.addressof(self.tables), sync=sync, rest=_REST, threads=threads)
+        self.place_static()
+        self.address = ctypes.addressof(self.call)
+
+    def set(self, **values: int) -> None:
+        """Fields of what `run` is told."""
+        for name, value in values.items():
+            self.call[CALL.index(name)] = value
+
+    def point(self, slot: int, address: int, thread: int | None = None) -> None:
+        """Enter a buffer's address, in every thread's table or in one."""
+        for t in range(self.threads) if thread is None else (thread,):
+            self.tables[t * self.slots + slot] = address
+
+    def place_static(self) -> None:
+        shared = self.by_place.get("static", [])
+        addresses, kept = self.allocate([b.bytes(1, _SLACK) for b in shared])
+        self.kept.append(kept)
+        for b, address in zip(shared, addresses, strict=True):
+            self.point(b.slot, address)
+        for stage in self.layout.stages:
+            lanes = {id(b): b for p in stage.samples
+                     if (b := self.layout.buffers[p.nest.target]).place == "lanes"}  # fmt: skip
+            if lanes:
+                size = stage.lane_bytes * LANES + _SLACK * self.layout.machine.element
+                (start,), kept = self.allocate([size])
+                self.kept.append(kept)
+                for b in lanes.values():
+                    self.point(b.slot, start + b.lane_offset)
+        own = self.by_place.get("block", [])
+        for thread in range(self.threads):
+            addresses, kept = self.allocate([b.bytes(self.layout.block, _SLACK) for b in own])
+            self.kept.append(kept)
+            for b, address in zip(own, addresses, strict=True):
+                self.point(b.slot, address, thread)
+
+    def place_rows(self, rows: int) -> None:
+        """Memory for tensors that hold the whole batch."""
+        if rows <= self.rows:
+            return
+        buffers = self.by_place.get("batch", [])
+        addresses, self.batch_memory = self.allocate([b.bytes(rows, _SLACK) for b in buffers])
+        for b, address in zip(buffers, addresses, strict=True):
+            self.point(b.slot, address)
+        self.rows = rows
+
+    def run(self) -> None:
+        """Enter native code with the tables as they are."""
+        _pool.run(self.code, self.address, self.threads)
+
+
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """Where an array's elements are."""
+    return int(array.__array_interface__["data"][0])
+
+
+def multiply_adds(layout: Layout, rows: int) -> int:
+    """Products summed in one step, roughly: what decides whether more threads are worth it."""
+    from chainrule.native.schedule import main_sum
+
+    total = 0
+    for p in layout.plans:
+        work = main_sum(p.nest, None, 1)
+        points = 1
+        for n in p.nest.loops:
+            points *= p.nest.extents[n] or 1
+        times = rows if p.nest.sample or None in p.nest.extents.values() else 1
+        total += points * times * (work.steps if work else 2)
+    return total
+
+
+__all__: Sequence[str] = ["Code", "Instance", "address_of", "compiled", "multiply_adds"]

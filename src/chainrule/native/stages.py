@@ -1,0 +1,523 @@
+"""A system as stages of nests, and the buffers between them.
+
+A stage ends where every thread waits for the others.  In a stage, blocks of samples pass through
+all of its per-sample nests one after another, so that what one nest writes is still in the core's
+own cache when the next one reads it; nests without samples are shared out by results.  A sum over
+the batch closes a stage: it is collected in lanes, block by block, or, where it is as large as
+what it sums (a dense layer's weight gradient), computed from the whole batch in the next stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chainrule.expr import (
+    Access,
+    Affine,
+    Call,
+    Compare,
+    Expr,
+    Mul,
+    Pow,
+    Reduce,
+    bare,
+    mul,
+    rebuild,
+    rename_bound,
+    walk,
+)
+from chainrule.native.loops import (
+    Nest,
+    hoist_batch_sums,
+    nest_of,
+    open_indices,
+    positions,
+    residue_nests,
+)
+from chainrule.native.memory import Buffer
+from chainrule.native.schedule import Machine, Plan, plan, reach, settle
+from chainrule.ranges import Ranges
+from chainrule.system import System
+
+LANES = 16
+_LANE_BYTES = 1 << 20  # a sum larger than this is not kept once for each lane
+_CACHE = 1 << 20  # what a block's tensors may fill
+_BLOCKS = (8, 4, 2, 1)
+NEW = "⁺"
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass
+class Stage:
+    """What runs between two meetings of the threads."""
+
+    samples: list[Plan] = field(default_factory=list)
+    shared: list[Plan] = field(default_factory=list)
+    lane_bytes: int = 0
+
+
+@dataclass
+class Layout:
+    """A program ready to be emitted."""
+
+    stages: list[Stage]
+    buffers: dict[str, Buffer]
+    block: int
+    machine: Machine
+    results: dict[str, str]  # wanted tensor -> the buffer that holds it at the end
+    objective: str | None = None
+
+    @property
+    def plans(self) -> Iterable[Plan]:
+        """All nests, in running order."""
+        for stage in self.stages:
+            yield from stage.samples
+            yield from stage.shared
+
+
+def layout(
+    system: System, ranges: Ranges, batch: Mapping[str, bool] | None, wanted: Sequence[str],
+    integers: frozenset[str], machine: Machine, *, train: bool = False,
+    objective: str | None = None,
+) -> Layout:  # fmt: skip
+    """Nests, stages and buffers for the wanted results.
+
+    With `train`, updates go back to the tensors they update, and the batch's rows come in an
+    order that is given at run time.
+    """
+    for block in _BLOCKS if batch else (1,):
+        builder = _Builder(system, ranges, batch or {}, wanted, integers, machine, block, train)
+        made = builder.build(objective)
+        rows = sum(b.bytes(block) for b in made.buffers.values() if b.place == "block")
+        if rows <= _CACHE:
+            break
+    return made
+
+
+class _Builder:
+    def __init__(
+        self, system: System, ranges: Ranges, batch: Mapping[str, bool], wanted: Sequence[str],
+        integers: frozenset[str], machine: Machine, block: int, train: bool,
+    ) -> None:  # fmt: skip
+        self.system, self.ranges, self.batch = system, ranges, batch
+        self.wanted, self.integers, self.machine = tuple(wanted), integers, machine
+        self.block, self.train = block, train
+        self.shapes: dict[str, Shape] = {
+            t: (None, *s[1:]) if t in batch else s for t, s in ranges.shapes.items()
+        }
+        self.inputs = set(system.inputs)
+        self.buffers: dict[str, Buffer] = {}
+        self.products: dict[Expr, str] = {}
+        self.results = {t: t + NEW if t in system.updates else t for t in wanted}
+
+    # ------------------------------------------------------------ nests
+
+    def build(self, objective: str | None) -> Layout:
+        nests = [n for n in self.nests() for n in self.factored(n)]
+        nests = [n for n in nests for n in self.collected(n)]
+        nests = self.inlined(nests)
+        nests = [part for n in nests for part in residue_nests(n)]
+        nests = self.rows_copied(nests)
+        plans = [plan(n, self.machine, self.block) for n in nests]
+        plans = self.turned(plans)
+        plans = [settle(p, self.shapes) for p in plans]
+        plans = self.given_copied(plans)
+        plans += self.copied_out(plans)
+        levels = self.levels(plans)
+        in_place = self.in_place(plans, levels) if self.train else set()
+        if self.train:
+            back = [self.copy_back(t) for t in self.system.updates - in_place]
+            levels += [max(levels) + 1] * len(back)
+            plans += back
+        self.place(plans, levels, in_place)
+        stages = [Stage() for _ in range(max(levels, default=0) + 1)]
+        for p, level in zip(plans, levels, strict=True):
+            stage = stages[level]
+            (stage.samples if p.nest.sample else stage.shared).append(p)
+        self.set_lanes(stages)
+        return Layout(stages, self.buffers, self.block, self.machine, self.results, objective)
+
+    def nests(self) -> list[Nest]:
+        opened = (
+            open_indices(self.system, self.batch)
+            if self.batch
+            else [frozenset()] * len(self.system.statements)
+        )
+        made: list[Nest] = []
+        for s in self.system.needed_for(self.wanted):
+            k = self.system.statements.index(s)
+            n = nest_of(s, self.ranges.extents[k], self.ranges.shapes, opened[k], self.batch)
+            if s.is_update:
+                self.shapes[s.target + NEW] = self.shapes[s.target]
+                n = replace(n, target=s.target + NEW)
+            parts = hoist_batch_sums(n, n.target)
+            for part in parts:
+                self.shapes.setdefault(part.target, tuple(part.extents[i] for i in part.loops))
+            made += parts
+        return made
+
+    def factored(self, n: Nest) -> list[Nest]:
+        """Give factors that a sum would work out again at every step a tensor of their own."""
+        made: list[Nest] = []
+
+        def go(e: Expr) -> Expr:
+            if isinstance(e, Reduce) and e.op == "sum" and isinstance(e.body, Mul):
+                group = _computed_factors(e.body)
+                if group is not None:
+                    first, factors = group
+                    inside = self.named(n, first, factors, made)
+                    rest = [f for f in e.body.factors if f not in factors]
+                    return Reduce(e.op, e.binders, mul(inside, *rest))
+                return e
+            return rebuild(e, go)
+
+        body = go(n.body)
+        return [*made, replace(n, body=body)]
+
+    def named(self, n: Nest, first: Access, factors: list[Expr], made: list[Nest]) -> Access:
+        """The product of some factors as a tensor with the axes of the first."""
+        loops = [a.bare for a in positions(first) if a.bare]
+        places = {name: f"i{k}" for k, name in enumerate(loops)}
+        body = rename_bound(mul(*factors), places)
+        if body not in self.products:
+            name = self.products[body] = f"{first.tensor}∘{len(self.products) or ''}"
+            extents = {places[i]: n.extents[i] for i in loops}
+            axes = tuple(rename_bound(first, places).axes)  # type: ignore[attr-defined]
+            self.shapes[name] = self.shapes[first.tensor]
+            made.append(Nest(name, tuple(places.values()), axes, body, extents))
+        return Access(self.products[body], first.axes, None)
+
+    def collected(self, n: Nest) -> list[Nest]:
+        """A sum over the batch as a sum over each block's samples, if that is the better way."""
+        e = n.body
+        if not (isinstance(e, Reduce) and e.op == "sum") or n.sample:
+            return [n]
+        over = [i for i in e.names if n.extents[i] is None]
+        if len(over) != 1 or not self.by_sample(e.body, over[0]):
+            return [n]
+        size = math.prod(n.extents[i] or 0 for i in n.loops)
+        if size * self.machine.element > _LANE_BYTES or (len(e.names) == 1 and size > 1024):
+            return [n]
+        name = n.target + "Σ"
+        self.shapes[name] = tuple(n.extents[i] for i in n.loops)
+        axes = tuple(map(bare, n.loops))
+        part = replace(n, target=name, store=axes, lane=over[0])
+        return [part, replace(n, body=Access(name, axes, None))]
+
+    def by_sample(self, e: Expr, sample: str) -> bool:
+        """Whether e reads, of tensors with a batch, only the sample's own rows."""
+        for x in walk(e):
+            if isinstance(x, Reduce) and any(n == sample for n in x.names):
+                return False
+            if (
+                isinstance(x, Access)
+                and self.has_batch(x.tensor)
+                and positions(x)[0].bare != sample
+            ):
+                return False
+        return True
+
+    def has_batch(self, t: str) -> bool:
+        return bool(self.shapes[t]) and self.shapes[t][0] is None
+
+    def inlined(self, nests: list[Nest]) -> list[Nest]:
+        """Put a shared nest into the one nest that reads it, where it reads just its own point."""
+        made = list(nests)
+        for n in nests:
+            readers = [m for m in made if m is not n and n.target in m.reads]
+            if n.sample or n.target in self.wanted or n.target.endswith(NEW) or len(readers) != 1:
+                continue
+            (reader,) = readers
+            reads = [a for a in reader.accesses() if a.tensor == n.target]
+            if reader.sample or len(reads) != 1 or reads[0].pad is not None:
+                continue
+            if _inside_reduction(reader.body, reads[0]) or _count(reader.body, reads[0]) > 1:
+                continue
+            merged = self.merged(n, reader, reads[0])
+            if merged is not None:
+                made[made.index(reader)] = merged
+                made.remove(n)
+        return made
+
+    def merged(self, n: Nest, reader: Nest, read: Access) -> Nest | None:
+        names: dict[str, Affine] = {}
+        for mine, theirs in zip(n.store, positions(read), strict=True):
+            a, b = mine.bare, theirs.bare
+            if a is None and not mine.terms and theirs is mine:
+                continue
+            if a is None or b is None or n.extents[a] != reader.extents[b] or a in names:
+                return None
+            names[a] = bare(b)
+        if len({a.bare for a in names.values()}) != len(names) or set(names) != set(n.loops):
+            return None
+        extents = dict(reader.extents)
+        renamed: dict[str, str] = {}
+        for name, size in n.extents.items():
+            if name not in names:
+                fresh = name
+                while fresh in extents or fresh in renamed.values():
+                    fresh += "'"
+                renamed[name] = fresh
+                extents[fresh] = size
+        all_names = {**renamed, **{a: b.bare or a for a, b in names.items()}}
+        body = rename_bound(n.body, all_names)
+        return replace(reader, body=_replaced(reader.body, read, body), extents=extents)
+
+    # ------------------------------------------------------------ copies
+
+    def rows_copied(self, nests: list[Nest]) -> list[Nest]:
+        """In training, the rows that the order picks are copied first."""
+        if not self.train:
+            return nests
+        names = {t: t + "▫" for t, given in self.batch.items() if given and t in self.inputs}
+        used = {t for n in nests for t in n.reads if t in names}
+        return [*(self.copy(t, names[t]) for t in self.system.inputs if t in used),
+                *(_renamed(n, names) for n in nests)]  # fmt: skip
+
+    def copy(self, t: str, name: str, order: Sequence[int] | None = None) -> Nest:
+        """A nest that copies a tensor, its axes in another order if one is given."""
+        shape = self.shapes[t]
+        axes = [bare(f"{'ijklmnpqrs'[k]}") if n != 1 else Affine((), bare("i").offset)
+                for k, n in enumerate(shape)]  # fmt: skip
+        turned = [axes[k] for k in order] if order else axes
+        self.shapes[name] = tuple(shape[k] for k in order) if order else shape
+        loops = tuple(a.bare for a in turned if a.bare is not None)
+        extents = {a.bare: n for a, n in zip(axes, shape, strict=True) if a.bare is not None}
+        if t in self.integers:
+            self.integers |= {name}
+        return Nest(name, loops, tuple(turned), Access(t, tuple(axes), None), extents)
+
+    def turned(self, plans: list[Plan]) -> list[Plan]:
+        """Copies of tensors without samples whose neighbours along a vector index lie apart."""
+        made: dict[tuple[str, tuple[int, ...]], str] = {}
+        copies: list[Plan] = []
+        out = []
+        for p in plans:
+            n, swaps = p.nest, {}
+            for e in n.accesses():
+                if p.vector is None or self.has_batch(e.tensor) or e.pad is not None:
+                    continue
+                if e.tensor not in self.inputs or not _in_sum(n.body, e):
+                    continue
+                places = [k for k, a in enumerate(e.axes) if p.vector in a.names]
+                if len(places) != 1 or places[0] == len(e.axes) - 1:
+                    continue
+                if positions(e)[places[0]].bare != p.vector:
+                    continue
+                rest = [k for k in range(len(e.axes)) if k != places[0]]
+                order = (*rest, places[0])
+                if (e.tensor, order) not in made:
+                    name = made[e.tensor, order] = f"{e.tensor}ᵀ{len(made) or ''}"
+                    copies.append(plan(self.copy(e.tensor, name, order), self.machine, self.block))
+                swaps[e] = Access(made[e.tensor, order], tuple(e.axes[k] for k in order), None)
+            if swaps:
+                body = n.body
+                for old, new in swaps.items():
+                    body = _replaced(body, old, new)
+                p = plan(replace(n, body=body), self.machine, self.block)
+            out.append(p)
+        return copies + out
+
+    def given_copied(self, plans: list[Plan]) -> list[Plan]:
+        """Given tensors that need a halo are copied into one."""
+        needs = {
+            e.tensor
+            for p in plans
+            for (e, _), m in p.methods.items()
+            if m == "halo" and e.tensor in self.inputs
+        }
+        if not needs:
+            return plans
+        names = {t: t + "▫" for t in needs}
+        copies = [plan(self.copy(t, names[t]), self.machine, self.block)
+                  for t in self.system.inputs if t in needs]  # fmt: skip
+        return copies + [settle(self.renamed_plan(p, names), self.shapes) for p in plans]
+
+    def copied_out(self, plans: list[Plan]) -> list[Plan]:
+        """Wanted tensors that need a halo are copied to the caller's arrays."""
+        out = []
+        halos = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
+        for t in self.wanted:
+            if t in halos and t not in self.system.updates:
+                self.results[t] = t + "▪"
+                out.append(plan(self.copy(t, t + "▪"), self.machine, self.block))
+        return out
+
+    def renamed_plan(self, p: Plan, names: Mapping[str, str]) -> Plan:
+        methods = {(_renamed_access(e, names), k): m for (e, k), m in p.methods.items()}
+        return replace(p, nest=_renamed(p.nest, names), methods=methods)
+
+    # ------------------------------------------------------------ levels and places
+
+    def levels(self, plans: list[Plan]) -> list[int]:
+        """The stage of each nest: after what it reads, in the same one only sample by sample."""
+        ready: dict[str, tuple[int, bool]] = {}  # its stage, and whether it has samples
+        levels: list[int] = []
+        for p in plans:
+            n, level = p.nest, 0
+            for e in n.accesses():
+                if e.tensor not in ready:
+                    continue
+                when, by_sample = ready[e.tensor]
+                mine = by_sample and n.sample and positions(e)[0].bare == n.sample
+                level = max(level, when + (0 if mine else 1))
+            before = ready.get(n.target)
+            if before is not None:
+                level = max(level, before[0])
+            ready[n.target] = level, bool(n.sample) and n.lane is None
+            levels.append(level)
+        # the parts of one tensor run in one stage, so that it is whole when that ends
+        last = {p.nest.target: level for p, level in zip(plans, levels, strict=True)}
+        return [last[p.nest.target] for p in plans]
+
+    def copy_back(self, t: str) -> Plan:
+        """An updated tensor whose old value is needed to the end is written at the end."""
+        n = self.copy(t, t)
+        body = _replaced(n.body, n.body, Access(t + NEW, n.store, None))
+        return plan(replace(n, body=body), self.machine, self.block)
+
+    def place(self, plans: list[Plan], levels: list[int], in_place: set[str]) -> None:
+        """Choose each tensor's place; give halos and whole vectors to the engine's own."""
+        whole = self.needed_whole(plans, levels)
+        named = {p.nest.target for p in plans} | {t for p in plans for t in p.nest.reads}
+        element = self.machine.element
+        for t in sorted(named):
+            shape, is_int = self.shapes[t], t in self.integers
+            if t.endswith(NEW) and t[:-1] in in_place:
+                continue
+            if t in self.inputs:
+                place = "rows" if self.train and t in self.batch else "given"
+            elif any(p.nest.target == t and p.nest.lane for p in plans):
+                place = "lanes"
+            elif not self.has_batch(t):
+                place = "static"
+            else:
+                place = "batch" if t in whole else "block"
+            self.buffers[t] = Buffer(t, place, shape, 8 if is_int else element, is_int)
+        for t in in_place:
+            if t + NEW in named:
+                self.buffers[t + NEW] = self.buffers.setdefault(
+                    t, Buffer(t, "given", self.shapes[t], element)
+                )
+        self.add_halos(plans)
+        self.give_outputs()
+        self.add_padding()
+        for slot, buffer in enumerate({id(b): b for b in self.buffers.values()}.values()):
+            buffer.slot = slot
+
+    def needed_whole(self, plans: list[Plan], levels: list[int]) -> set[str]:
+        """Tensors with samples that are read in a later stage, or by other samples, or wanted."""
+        made = {p.nest.target: level for p, level in zip(plans, levels, strict=True)}
+        whole = set(self.results.values())
+        for p, level in zip(plans, levels, strict=True):
+            for e in p.nest.accesses():
+                if self.has_batch(e.tensor):
+                    mine = p.nest.sample and positions(e)[0].bare == p.nest.sample
+                    if not mine or made.get(e.tensor, level) != level:
+                        whole.add(e.tensor)
+        return whole
+
+    def in_place(self, plans: list[Plan], levels: list[int]) -> set[str]:
+        """Updated tensors whose old values nothing reads once new ones are written."""
+        safe = set()
+        for t in self.system.updates:
+            mine = [(p, level) for p, level in zip(plans, levels, strict=True)
+                    if p.nest.target == t + NEW]  # fmt: skip
+            if not mine:
+                continue
+            start = min(level for _, level in mine)
+            if all(
+                level < start or (p.nest.target == t + NEW and e.axes == p.nest.store)
+                for p, level in zip(plans, levels, strict=True)
+                for e in p.nest.accesses()
+                if e.tensor == t
+            ) and all(len(mine) == 1 or level < start for _, level in mine):
+                safe.add(t)
+        return safe
+
+    def add_halos(self, plans: list[Plan]) -> None:
+        for p in plans:
+            for (e, k), method in p.methods.items():
+                if method == "halo":
+                    buffer = self.buffers[e.tensor]
+                    a, n = positions(e)[k], buffer.sizes[k]
+                    assert n is not None
+                    low, high = reach(p.nest, a)
+                    buffer.low[k] = max(buffer.low[k], -low)
+                    buffer.high[k] = max(buffer.high[k], high - n + 1)
+
+    def give_outputs(self) -> None:
+        """Wanted results go straight to the caller's arrays."""
+        for t, name in self.results.items():
+            if name in self.buffers and not (self.train and t in self.system.updates):
+                self.buffers[name].place = "given"
+
+    def add_padding(self) -> None:
+        for b in self.buffers.values():
+            if b.place in ("static", "batch", "block", "lanes") and b.sizes:
+                n = b.sizes[-1]
+                if n is not None and not b.low[-1] and not b.high[-1]:
+                    width = self.machine.width(n)
+                    b.padded = -(-n // width) * width if width > 1 else n
+
+    def set_lanes(self, stages: list[Stage]) -> None:
+        for stage in stages:
+            placed = {id(b): b for p in stage.samples
+                      if (b := self.buffers[p.nest.target]).place == "lanes"}  # fmt: skip
+            for b in placed.values():
+                b.lane_offset = stage.lane_bytes
+                stage.lane_bytes += -(-b.bytes(1) // 64) * 64
+
+
+def _renamed_access(e: Access, names: Mapping[str, str]) -> Access:
+    return Access(names.get(e.tensor, e.tensor), e.axes, e.pad)
+
+
+def _renamed(n: Nest, names: Mapping[str, str]) -> Nest:
+    def go(e: Expr) -> Expr:
+        e = rebuild(e, go)
+        return _renamed_access(e, names) if isinstance(e, Access) else e
+
+    return replace(n, body=go(n.body))
+
+
+def _replaced(e: Expr, old: Expr, new: Expr) -> Expr:
+    return new if e is old else rebuild(e, lambda c: _replaced(c, old, new))
+
+
+def _inside_reduction(e: Expr, x: Expr) -> bool:
+    return any(isinstance(r, Reduce) and any(y is x for y in walk(r.body)) for r in walk(e))
+
+
+def _in_sum(e: Expr, x: Expr) -> bool:
+    return _inside_reduction(e, x)
+
+
+def _count(e: Expr, x: Expr) -> int:
+    return sum(y is x for y in walk(e))
+
+
+def _computed_factors(e: Mul) -> tuple[Access, list[Expr]] | None:
+    """Factors of a product that are worked out, not just read, with those over the same indices.
+
+    The first of them is the access whose axes are just these indices.
+    """
+    for f in e.factors:
+        if not isinstance(f, (Compare, Call, Pow)) or not f.free:
+            continue
+        wanted = set(f.free)
+        group = [g for g in e.factors if g.free and set(g.free) <= wanted]
+        accesses = [a for g in group for a in walk(g) if isinstance(a, Access)]
+        if any(isinstance(x, Reduce) for g in group for x in walk(g)):
+            continue
+        if any(a.pad is not None or any(x.bare is None and x.terms for x in positions(a))
+               for a in accesses):  # fmt: skip
+            continue
+        whole = [a for a in accesses if set(a.free) == wanted
+                 and len(wanted) == sum(bool(x.names) for x in positions(a))]  # fmt: skip
+        if whole and any(g.free and g not in group for g in e.factors):
+            return whole[0], group
+    return None
