@@ -18,7 +18,7 @@ SMOOTH = [
     "pow(1 + {a}**2, 1/3)", "pow(1 + {a}**2, {b}/4)", "(1 + {a}**2)**-0.5", "log(sigmoid({a}))",
 ]  # fmt: skip
 KINKED = ["relu({a})", "abs({a})", "sign({a})*{b}", "maximum({a}, {b})", "minimum({a}, {b})",
-    "where({a} > {b}, {a}, 2*{b})", "({a} >= {b})*{a}", "maximum(minimum({a}, {b}), 1/2)",
+    "where({a} > {b}, {a}, 2*{b})", "({a} >= {b})*{a}", "maximum({a}, {b}, 1/2)",
     "where({a}, {b}, {a}**2)", "where({a} != 0, {b}/{a}, {b})", "minimum(maximum({a}, -1), 1)",
 ]  # fmt: skip
 PLAIN = ["({a} + {b})", "({a} - {b})", "{a}*{b}", "{a}*({a} - {b})", "{a}**2", "{a}**3", "(-{a})",

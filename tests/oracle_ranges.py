@@ -108,12 +108,17 @@ def settle(indices: Sequence[Index], axes: Sequence[Affine | Group]) -> None:
                 raise OracleError(f"{bare.name}: {bare.size} or {axis.extent}?")
             bare.size = axis.extent
     while waiting := [index for index in indices if index.size is None]:
-        for index in waiting:
-            sizes = bounds(index, axes)
-            if sizes is not None:
-                index.size = min(sizes)
+        for index in waiting:  # what a group leaves over
+            index.size = share(index, axes)
+            if index.size is not None:
                 break
         else:
+            for index in waiting:  # or the largest range that stays inside
+                sizes = bounds(index, axes)
+                if sizes:
+                    index.size = min(sizes)
+                    break
+        if len(waiting) == sum(index.size is None for index in indices):
             raise OracleError(f"nothing fixes {', '.join(i.name for i in waiting)}")
     for axis in axes:
         if isinstance(axis, Group):
@@ -123,20 +128,25 @@ def settle(indices: Sequence[Index], axes: Sequence[Affine | Group]) -> None:
             raise OracleError("an access leaves its tensor")
 
 
-def bounds(index: Index, axes: Sequence[Affine | Group]) -> list[int] | None:
-    """What each axis allows `index`; None while another index of such an axis is unknown."""
-    sizes = []
+def share(index: Index, axes: Sequence[Affine | Group]) -> int | None:
+    """The size that makes a group fill its axis, where all the group's other sizes are known."""
     for axis in axes:
         if isinstance(axis, Group) and index in axis.members:
             others = [i.size for i in axis.members if i is not index]
             known = [size for size in others if size is not None]
-            if len(known) < len(others):
-                return None
-            if not math.prod(known) or axis.extent % math.prod(known):
-                raise OracleError(f"a group of {axis.extent} does not split by {known}")
-            sizes.append(axis.extent // math.prod(known))
-        elif isinstance(axis, Affine) and index in axis.terms and not axis.padded:
+            if len(known) == len(others):
+                if not math.prod(known) or axis.extent % math.prod(known):
+                    raise OracleError(f"a group of {axis.extent} does not split by {known}")
+                return axis.extent // math.prod(known)
+    return None
+
+
+def bounds(index: Index, axes: Sequence[Affine | Group]) -> list[int]:
+    """What each axis allows `index`; nothing while another index of such an axis is unknown."""
+    sizes = []
+    for axis in axes:
+        if isinstance(axis, Affine) and index in axis.terms and not axis.padded:
             if any(i.size is None for i in axis.terms if i is not index):
-                return None
+                return []
             sizes.append(axis.largest(index))
-    return sizes or None
+    return sizes
