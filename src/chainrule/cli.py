@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 import chainrule as cr
 from chainrule.arrays import FileMistake, check_target, load_arrays, save_arrays
-from chainrule.derive import real_inputs
 from chainrule.expr import Grad, tensors, walk
 from chainrule.notation import statement
 from chainrule.terminal import Screen, busy
@@ -62,7 +61,7 @@ def derive(file: str, of: str | None, wrt: tuple[str, ...], latex: bool) -> None
         target = of or objective(program)
         with busy("deriving"):
             gradient = program.gradient(of=target, wrt=list(wrt) or None)
-            names = wrt or real_inputs(program.system, target)
+            names = wrt or differentiated(program, gradient, target)
             derivations = once(program.derivation(of=target, wrt=name) for name in names)
     if latex:
         screen.line("\n\n".join(d.latex() for d in derivations))
@@ -106,6 +105,12 @@ def demo() -> None:
     from chainrule import demo as show
 
     show.main(Screen())
+
+
+def differentiated(program: cr.Program, gradient: cr.Program, of: str) -> list[str]:
+    """Return the inputs that `gradient` has a cotangent for: δt, or δt_of where that is taken."""
+    found = set(gradient.outputs) - set(program.outputs)
+    return [t for t in program.inputs if found & {f"δ{t}", f"δ{t}_{of}"}]
 
 
 def once(derivations: Iterable[cr.Derivation]) -> list[cr.Derivation]:
