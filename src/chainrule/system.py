@@ -9,7 +9,7 @@ the library's methods on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
@@ -139,38 +139,47 @@ class System:
                     ranks.setdefault(e.tensor, len(e.axes))
                 elif isinstance(e, Grad):
                     ranks.setdefault(e.wrt, len(e.axes))
-        for s in self.statements:
-            ranks.setdefault(s.target, len(s.axes))
+        for s in self.statements:  # an assignment is the norm, whatever the reads say
+            ranks[s.target] = len(s.axes)
         return ranks
 
     @cached_property
     def order(self) -> tuple[Statement, ...]:
         """The statements so that each comes after what it reads; as written where that allows."""
-        done: list[Statement] = []
-        state: dict[str, int] = {}
-
-        def visit(s: Statement, path: tuple[str, ...]) -> None:
-            if state.get(s.target) == 2:
-                return
-            if state.get(s.target) == 1:
-                loop = (*path[path.index(s.target) :], s.target)
-                raise Problem(
-                    f"{s.target} depends on itself: " + " <- ".join(loop),
-                    self.statements.index(s),
-                    s,
-                    hint=f"to update a given tensor, read its old value in its own statement: "
-                    f"{s.target} = {s.target} + ...",
-                )
-            state[s.target] = 1
-            for name in s.mentions:
-                if name in self.by_target and name not in self.updates:
-                    visit(self.by_target[name], (*path, s.target))
-            state[s.target] = 2
-            done.append(s)
-
+        done: dict[Statement, None] = {}
         for s in self.statements:
-            visit(s, ())
+            path = {s: iter(self._sources(s))}  # the statements being visited, innermost last
+            while path:
+                last, sources = next(reversed(path.items()))
+                source = next((x for x in sources if x not in done), None)
+                if source is None:
+                    del path[last]
+                    done[last] = None
+                elif source in path:
+                    raise self._cycle(source, list(path))
+                else:
+                    path[source] = iter(self._sources(source))
         return tuple(done)
+
+    def _sources(self, s: Statement) -> Iterator[Statement]:
+        """The statements whose results s reads."""
+        for name in s.mentions:
+            if name in self.by_target and name not in self.updates:
+                yield self.by_target[name]
+
+    def _cycle(self, source: Statement, path: list[Statement]) -> Problem:
+        loop = [x.target for x in path[path.index(source) :]] + [source.target]
+        of = {e.of for x in path for e in walk(x.body) if isinstance(e, Grad)}
+        left = _left_side(source)
+        return Problem(
+            f"{source.target} depends on itself: " + " <- ".join(loop),
+            self.statements.index(source),
+            source,
+            hint=f"{source.target} must not depend on its own gradient"
+            if source.target in of
+            else "to update a given tensor, read its old value in its own statement: "
+            f"{left} = {left} + ...",
+        )
 
     def needed_for(self, targets: Iterable[str]) -> tuple[Statement, ...]:
         """The statements, in running order, that computing the targets takes."""
@@ -186,33 +195,50 @@ class System:
         seen: dict[str, Statement] = {}
         for k, s in enumerate(self.statements):
             if s.target in seen:
-                raise Problem(
-                    f"{s.target} is assigned twice",
-                    k,
-                    s,
-                    hint="give the second value a name of its own",
-                )
+                hint = "give the second value a name of its own"
+                if s.is_update or seen[s.target].is_update:
+                    hint = f"one statement updates {s.target}: put both changes into it"
+                raise Problem(f"{s.target} is assigned twice", k, s, hint)
             seen[s.target] = s
 
     def _check_ranks(self) -> None:
         for k, s in enumerate(self.statements):
-            if len(s.axes) != self.ranks[s.target]:
-                raise self._rank_problem(k, s, s.target, len(s.axes))
             for e in walk(s.body):
                 if isinstance(e, Access) and len(e.axes) != self.ranks[e.tensor]:
-                    raise self._rank_problem(k, e, e.tensor, len(e.axes))
+                    raise self._rank_problem(k, e)
                 if isinstance(e, Grad):
-                    self._check_grad(k, e)
+                    self._check_grad(k, s, e)
 
-    def _rank_problem(self, k: int, node: Node, tensor: str, found: int) -> Problem:
+    def _rank_problem(self, k: int, e: Access) -> Problem:
+        """A read that disagrees with the assignment, or with the first read of a given tensor."""
+        t, found = e.tensor, _indices(len(e.axes))
+        if t in self.by_target:
+            made = self.by_target[t]
+            return Problem(
+                f"{t} has {_axes(len(made.axes))}, but is read with {found}",
+                k,
+                e,
+                hint=f"{self._line(made)} assigns {_left_side(made)}",
+            )
+        first, s = next(
+            (x, s)
+            for s in self.statements
+            for x in walk(s.body)
+            if isinstance(x, Access) and x.tensor == t
+        )
         return Problem(
-            f"{tensor} has {_axes(found)} here and {_axes(self.ranks[tensor])} elsewhere",
+            f"{t} is read with {found} here, but with {_indices(len(first.axes))} before",
             k,
-            node,
-            hint=f"write every access of {tensor} with the same number of indices",
+            e,
+            hint=f"{self._line(s)} reads {first}; a tensor always has the same number of axes",
         )
 
-    def _check_grad(self, k: int, e: Grad) -> None:
+    def _line(self, s: Statement) -> str:
+        k = self.statements.index(s)
+        span = self.source.spans.get((k, s)) if self.source else None
+        return f"line {span.line if span else k + 1}"
+
+    def _check_grad(self, k: int, s: Statement, e: Grad) -> None:
         made = self.by_target.get(e.of)
         if made is None or e.of in self.updates:
             raise Problem(
@@ -230,11 +256,34 @@ class System:
             )
         if e.wrt not in self.ranks or (e.wrt not in self.by_target and e.wrt not in self.inputs):
             raise Problem(
-                f"grad({e.of}, {e.wrt}): no statement reads {e.wrt}", k, e, hint="check the name"
+                f"grad({e.of}, {e.wrt}): no statement reads {e.wrt}",
+                k,
+                e,
+                hint="the tensors are " + ", ".join(dict.fromkeys([*self.inputs, *self.outputs])),
             )
         if len(e.axes) != self.ranks[e.wrt]:
-            raise self._rank_problem(k, e, e.wrt, len(e.axes))
+            names = s.indices if len(s.indices) == self.ranks[e.wrt] else "ijklmnpqrstuvw"
+            indices = ",".join(names[: self.ranks[e.wrt]])
+            raise Problem(
+                f"grad({e.of}, {e.wrt}) has {_indices(len(e.axes))}, "
+                f"but {e.wrt} has {_axes(self.ranks[e.wrt])}",
+                k,
+                e,
+                hint=f"as in  grad({e.of}, {e.wrt})" + (f"[{indices}]" if indices else ""),
+            )
 
 
 def _axes(n: int) -> str:
     return {0: "no axes", 1: "1 axis"}.get(n, f"{n} axes")
+
+
+def _indices(n: int) -> str:
+    return {0: "no indices", 1: "1 index"}.get(n, f"{n} indices")
+
+
+def _left_side(s: Statement) -> str:
+    """The left side without its sizes."""
+    axes = [
+        axis[0][0] if len(axis) == 1 else f"({','.join(n for n, _ in axis)})" for axis in s.axes
+    ]
+    return s.target + (f"[{','.join(axes)}]" if axes else "")
