@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import FormulaError
-from chainrule.native import host
+from chainrule.native import cache, host
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Code, Instance, address_of, multiply_adds
 from chainrule.native.schedule import Machine
-from chainrule.native.stages import layout
+from chainrule.native.stages import Layout, description, layout
 from chainrule.ranges import Shape, numeric
 from chainrule.system import System
 
 Array = NDArray[Any]
 DTYPES = ("float32", "float64")
 _SMALL = 1 << 12  # bytes: arrays below are copied in, which costs less than asking where they are
-_WORTH_THREADS = 200_000  # multiply-adds of a call
+WORTH_THREADS = 200_000  # multiply-adds of a call
 
 
 def machine_for(dtype: str) -> Machine:
@@ -77,6 +77,16 @@ def real_array(t: str, a: Any) -> Array:
         ) from None
 
 
+def code_for(made: Layout, dtype: str, use_cache: bool) -> Code:
+    """Machine code for a layout: from the cache on disk, or made and put there."""
+    key = cache.key(description(made), dtype)
+    blob = cache.load(key) if use_cache else None
+    code = Code(made, dtype, blob)
+    if use_cache and blob is None:
+        cache.store(key, code.blob)
+    return code
+
+
 def compile_system(
     system: System,
     *,
@@ -102,10 +112,10 @@ class Compiled:
     """
 
     def __init__(
-        self, system: System, dtype: str, threads: int, cache: bool, written: System | None,
+        self, system: System, dtype: str, threads: int, use_cache: bool, written: System | None,
         match: Callable[[Mapping[str, Any]], dict[str, Any]] | None,
     ) -> None:  # fmt: skip
-        self.system, self.dtype, self.threads, self.cache = system, dtype, threads, cache
+        self.system, self.dtype, self.threads, self.cache = system, dtype, threads, use_cache
         self._written, self._match = written or system, match
         self._inputs = system.inputs
         self._batch = batch_axes(system)
@@ -176,9 +186,9 @@ class Compiled:
         code = self._codes.get(key)
         if code is None:
             made = layout(self.system, ranges, batch, names, integers, machine_for(self.dtype))
-            code = self._codes[key] = Code(made, self.dtype)
+            code = self._codes[key] = code_for(made, self.dtype, self.cache)
         rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
-        worth = multiply_adds(code.layout, rows) >= _WORTH_THREADS
+        worth = multiply_adds(code.layout, rows) >= WORTH_THREADS
         return _Call(self, code, self.threads if worth else 1, rows, ranges.shapes, names)
 
 

@@ -25,12 +25,16 @@ _SPINS = 2000  # tests of a barrier before a thread offers its core to others
 ARRIVED, GENERATION, TICKET = 0, 16, 32  # where they are in the block of memory threads share
 SYNC_BYTES = 512
 # What `run` is told, eight bytes each: addresses first, then numbers.
-CALL = ("tables", "sync", "order", "losses", "rest", "threads", "step", "stop", "rows", "batch")
-_POINTERS = 5
+CALL = ("tables", "sync", "order", "losses", "rest", "profile",
+        "threads", "step", "stop", "rows", "batch")  # fmt: skip
+_POINTERS = 6
 
 
-def module_of(layout: Layout, dtype: str) -> ir.Module:
-    """The LLVM module of a program: a function for each nest, and `run`."""
+def module_of(layout: Layout, dtype: str, profile: bool = False) -> ir.Module:
+    """The LLVM module of a program: a function for each nest, and `run`.
+
+    With `profile`, `run` adds up the processor's cycles in each nest.
+    """
     module = ir.Module(name="program")
     module.triple = host.target().triple
     module.data_layout = str(host.target_machine().target_data)
@@ -39,7 +43,7 @@ def module_of(layout: Layout, dtype: str) -> ir.Module:
     for k, p in enumerate(layout.plans):
         lane_bytes = _lane_bytes(layout, p)
         functions.append(_Function(module, layout, p, real, f"nest{k}", lane_bytes).emit())
-    _Driver(module, layout, real, functions).emit()
+    _Driver(module, layout, real, functions, profile).emit()
     return module
 
 
@@ -250,10 +254,12 @@ class _Driver:
     """`run`: every step, every stage; called by each thread with its own table of addresses."""
 
     def __init__(
-        self, module: ir.Module, layout: Layout, real: ir.Type, functions: list[ir.Function]
-    ) -> None:
-        self.module, self.layout, self.real = module, layout, real
+        self, module: ir.Module, layout: Layout, real: ir.Type, functions: list[ir.Function],
+        profile: bool,
+    ) -> None:  # fmt: skip
+        self.module, self.layout, self.real, self.profile = module, layout, real, profile
         self.functions = dict(zip(map(id, layout.plans), functions, strict=True))
+        self.numbers = {id(p): k for k, p in enumerate(layout.plans)}
 
     def emit(self) -> None:
         f = ir.Function(self.module, ir.FunctionType(_VOID, [PTR, I64]), "run")
@@ -322,7 +328,22 @@ class _Driver:
             pointers.append(pointer)
         zero = self.constant(0)
         numbers = [values.get(n, zero) for n in _INT_ARGUMENTS]
+        before = self.cycles() if self.profile else None
         b.call(self.functions[id(p)], [*numbers, values["order"], *pointers])
+        if before is not None:
+            place = b.gep(self.a["profile"], [self.constant(self.numbers[id(p)])],
+                          source_etype=I64)  # fmt: skip
+            taken = b.sub(self.cycles(), before)
+            b.atomic_rmw("add", place, taken, "monotonic")
+            least = b.gep(place, [self.constant(len(self.numbers))], source_etype=I64)
+            b.atomic_rmw("umin", least, taken, "monotonic")
+
+    def cycles(self) -> Value:
+        name = "llvm.readcyclecounter"
+        f = self.module.globals.get(name) or ir.Function(
+            self.module, ir.FunctionType(I64, []), name
+        )
+        return self.b.call(f, [])
 
     def samples(self, stage: Stage, values: dict[str, Value]) -> None:
         """Lanes, as this thread gets hold of them; of each, its blocks in order."""

@@ -93,8 +93,10 @@ def positions(e: Access) -> tuple[Affine, ...]:
 # ---------------------------------------------------------------- which axis is the batch
 
 
-def batch_axes(system: System) -> dict[str, bool] | None:
+def batch_axes(system: System, data: frozenset[str] | None = None) -> dict[str, bool] | None:
     """The inputs whose first axis is the batch (True) and the tensors made with it, or None.
+
+    With `data`, just these inputs are made of samples.
 
     The batch is a size on first axes only, whose index always stands alone on them: then
     addresses do not depend on it, and one compiled program serves every size.
@@ -109,7 +111,12 @@ def batch_axes(system: System) -> dict[str, bool] | None:
         if ranges.canonical(d) != d:  # equal to another input's: that one stands for it
             continue
         whole = ranges.tensors[size.tensor][0]
-        if not any(len(dims) > 1 and ranges.same(dims[0], whole)
+        if data is not None:
+            mine = {t for t in system.inputs if ranges.tensors.get(t)
+                    and ranges.same(ranges.tensors[t][0], whole)}  # fmt: skip
+            if mine != data:
+                continue
+        elif not any(len(dims) > 1 and ranges.same(dims[0], whole)
                    for dims in ranges.tensors.values()):  # fmt: skip
             continue  # nothing has samples of more than a number: the index is a vector's
         found = _serves(system, ranges, size)
@@ -144,9 +151,9 @@ def _serves(system: System, ranges: Ranges, size: Size) -> int:
             return 0
         for e in walk(u.body):
             match e:
-                case Access(_, axes, pad):
+                case Access(_, axes, _):
                     for k, a in enumerate(axes):
-                        alone = k == 0 and isinstance(a, Affine) and a.bare and pad is None
+                        alone = k == 0 and isinstance(a, Affine) and a.bare
                         if any(n in names for n in a.names) and not alone:
                             return 0
                 case Index(name) if name in names:

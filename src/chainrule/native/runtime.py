@@ -29,11 +29,12 @@ _SLACK = 0  # elements behind each buffer that may be touched: none
 class Code:
     """Machine code of one program for given sizes; `run(call, thread)` starts it."""
 
-    def __init__(self, layout: Layout, dtype: str, blob: bytes | None = None) -> None:
+    def __init__(
+        self, layout: Layout, dtype: str, blob: bytes | None = None, profile: bool = False
+    ) -> None:
         self.layout, self.dtype = layout, dtype
         if blob is None:
-            self.module = module_of(layout, dtype)
-            blob = compiled(self.module)
+            blob = compiled(module_of(layout, dtype, profile))
         self.blob = blob
         host.target()
         backing = llvm.parse_assembly("")
@@ -151,6 +152,9 @@ class Instance:
         (sync,), kept = self.allocate([SYNC_BYTES])
         self.kept.append(kept)
         self.set(tables=ctypes.addressof(self.tables), sync=sync, rest=_REST, threads=threads)
+        count = sum(1 for _ in self.layout.plans)
+        self.profile = (ctypes.c_int64 * (2 * count))(*[0] * count, *[-1] * count)
+        self.set(profile=ctypes.addressof(self.profile))
         self.place_static()
         self.address = ctypes.addressof(self.call)
 

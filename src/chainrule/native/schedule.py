@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from chainrule.expr import (
     ZERO,
@@ -103,7 +104,20 @@ class _Work:
     """A nest as the cost model sees it: its reduction's length and what one step reads."""
 
     steps: int
-    reads: tuple[tuple[frozenset[str], bool], ...]  # the indices of each access; by vectors?
+    reads: tuple[_Read, ...]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An access in the reduction: its indices, those of its last axis, and what runs along that.
+
+    run   steps of the reduction that stay on one line of the cache
+    """
+
+    names: frozenset[str]
+    last: frozenset[str]
+    by_vector: bool
+    run: int
 
 
 def _cheapest(
@@ -157,27 +171,41 @@ def _cost(
         points = math.prod(counts.values())
         per_load = machine.cycles(width)
         loads = 0.0
-        for names, by_vector in work.reads:
-            distinct = math.prod(c for n, c in counts.items() if n in names)
-            loads += distinct * (per_load if by_vector else 0.5)
+        lines = 0.0
+        for read in work.reads:
+            distinct = math.prod(c for n, c in counts.items() if n in read.names)
+            loads += distinct * (per_load if read.by_vector else 0.5)
+            along = math.prod(c for n, c in counts.items() if n in read.last)
+            lines += distinct / (1 if read.by_vector else along) / read.run
         fma = points * machine.cycles(width)
         copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
-        step = max(fma, loads, _LATENCY / copies) + 0.4
+        step = max(fma, loads, _LATENCY / copies) + 0.4 + 0.2 * lines
         total += times * (work.steps * step + 8 + 2 * points)
     return outer * total * _outside(nest, set(tile))
 
 
 def _outside(nest: Nest, tile: set[str]) -> float:
-    """How much of the work is on zeros outside, for axes whose loops can't be trimmed."""
+    """How much more work there is with zeros outside, for axes whose loops can't be trimmed."""
     factor = 1.0
     for e in nest.accesses():
         for a in positions(e):
-            rows = [n for n in a.names if n in nest.loops]
-            if e.pad is ZERO and len(a.terms) == 2 and len(rows) == 1 and rows[0] in tile:
-                (other,) = (n for n in a.names if n not in rows)
-                n, m = nest.extents[rows[0]] or 1, nest.extents[other] or 1
-                factor *= 1 + 0.25 * (m - 1) / n
+            if e.pad is ZERO and len(a.terms) == 2 and tile & set(a.names) and a.whole:
+                factor *= _padded_share(nest, a)
     return factor
+
+
+def _padded_share(nest: Nest, a: Affine) -> float:
+    """All pairs of two indices over those whose position is inside."""
+    (_, c), (_, d) = a.terms
+    n, m = (nest.extents[name] or 1 for name in a.names)
+    return _share(int(c), n, int(d), m, int(a.offset))
+
+
+@lru_cache(maxsize=1024)
+def _share(c: int, n: int, d: int, m: int, offset: int) -> float:
+    high = max(c * (n - 1), d * (m - 1), 1)  # about the tensor's last position
+    inside = sum(0 <= c * i + d * j + offset <= high for i in range(n) for j in range(m))
+    return n * m / max(inside, 1)
 
 
 def main_sum(nest: Nest, vector: str | None, block: int) -> _Work | None:
@@ -189,12 +217,18 @@ def main_sum(nest: Nest, vector: str | None, block: int) -> _Work | None:
         steps = math.prod(block if nest.extents[n] is None else nest.extents[n] or 1
                           for n in e.names)  # fmt: skip
         reads = tuple(
-            (frozenset(a.free), vector in a.free)
+            _read(nest, a, e, vector)
             for a in dict.fromkeys(x for x in walk(e.body) if isinstance(x, Access))
         )
         if best is None or steps > best.steps:
             best = _Work(steps, reads)
     return best
+
+
+def _read(nest: Nest, a: Access, within: Reduce, vector: str | None) -> _Read:
+    last = frozenset(a.axes[-1].names) if a.axes else frozenset()
+    along = [nest.extents[n] or 1 for n in last if n in within.names]
+    return _Read(frozenset(a.free), last, vector in a.free, max(1, min(16, *along, 16)))
 
 
 def _order(nest: Nest, tile: Mapping[str, int], vector: str | None) -> tuple[str, ...]:

@@ -78,6 +78,23 @@ class Layout:
             yield from stage.shared
 
 
+def description(made: Layout) -> str:
+    """All that the machine code depends on, as text."""
+    parts = [f"{made.block} {made.machine} {made.objective} {made.results}"]
+    for b in made.buffers.values():
+        parts.append(repr(b))
+    for k, stage in enumerate(made.stages):
+        parts.append(f"stage {k} {stage.lane_bytes}")
+        for p in (*stage.samples, *stage.shared):
+            n = p.nest
+            methods = [(str(e), k, m) for (e, k), m in p.methods.items()]
+            parts.append(
+                f"{n.target}{n.store} {n.loops} {n.lane} {n.body} {dict(n.extents)} "
+                f"{p.order} {dict(p.tile)} {p.vector} {p.width} {methods}"
+            )
+    return "\n".join(parts)
+
+
 def layout(
     system: System, ranges: Ranges, batch: Mapping[str, bool] | None, wanted: Sequence[str],
     integers: frozenset[str], machine: Machine, *, train: bool = False,
@@ -129,7 +146,7 @@ class _Builder:
         levels = self.levels(plans)
         in_place = self.in_place(plans, levels) if self.train else set()
         if self.train:
-            back = [self.copy_back(t) for t in self.system.updates - in_place]
+            back = [self.copy_back(t) for t in sorted(self.system.updates - in_place)]
             levels += [max(levels) + 1] * len(back)
             plans += back
         self.place(plans, levels, in_place)
@@ -397,7 +414,7 @@ class _Builder:
             else:
                 place = "batch" if t in whole else "block"
             self.buffers[t] = Buffer(t, place, shape, 8 if is_int else element, is_int)
-        for t in in_place:
+        for t in sorted(in_place):
             if t + NEW in named:
                 self.buffers[t + NEW] = self.buffers.setdefault(
                     t, Buffer(t, "given", self.shapes[t], element)
