@@ -2,6 +2,7 @@
 # make test    everything a change must pass: linter, types, import direction, tests, docs examples
 # make lint    the first three of those
 # make goldens write the expected texts anew (look at the diff before you commit it)
+# make bench   chainrule next to PyTorch and ONNX Runtime; ONLY=lenet for one network
 # make clean   remove the environment and the caches
 #
 # Needs Python 3.10 or newer with venv, and make. Another Python: make test PYTHON=python3.12
@@ -11,7 +12,7 @@ JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint goldens clean
+.PHONY: demo test lint goldens bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -29,6 +30,19 @@ lint: $(VENV)/.dev
 
 goldens: $(VENV)/.dev
 	UPDATE_GOLDENS=1 $(BIN)/python -m pytest -n $(JOBS) tests
+
+# The peers get an environment of their own. Where "torch" is a build for graphics cards, name
+# another: make bench PEERS="torch==2.13.0+cpu onnxruntime onnx" with pip's index set accordingly.
+PEERS ?= torch==2.13.0 onnxruntime onnx
+
+bench: .venv-bench/.made
+	@.venv-bench/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(BENCH)
+
+.venv-bench/.made: pyproject.toml
+	@echo "installing chainrule, PyTorch and ONNX Runtime into .venv-bench ..."
+	@$(PYTHON) -m venv --clear .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e . $(PEERS)
+	@touch $@
 
 # The stamps say what is installed, so a second run starts at once.
 $(VENV)/.made:
@@ -53,5 +67,5 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.made
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The peers' table: chainrule next to PyTorch and ONNX Runtime.  `make bench`."""
