@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TypeAlias
 
+from chainrule import range_errors as say
 from chainrule.dims import Dim, atom, from_expr, least, number, reach
 from chainrule.expr import (
     Access,
@@ -29,7 +30,6 @@ from chainrule.expr import (
     walk,
 )
 from chainrule.notation import located
-from chainrule.notation.show import show_axis
 from chainrule.system import Problem, Statement, System
 
 Shape: TypeAlias = "tuple[int, ...]"
@@ -122,10 +122,35 @@ def _analyse(system: System, shapes: tuple[tuple[str, Shape], ...] | None) -> Ra
                 work.check_update(tensors[s.target], shape)
             else:
                 tensors[s.target] = shape
+                _match_cotangent(system, s.target, tensors, equal)
     except Problem as p:
         shown = {t: tuple(_int(d) for d in dims) for t, dims in tensors.items()} if known else None
         raise located(p, system, shown) from None
     return Ranges(tensors, tuple(indices), equal)
+
+
+def _match_cotangent(
+    system: System,
+    t: str,
+    tensors: Mapping[str, tuple[Dim, ...]],
+    equal: dict[Size, Dim],
+) -> None:
+    """A cotangent that is given, δt, has the shape of the tensor t that is computed."""
+    given = tensors.get(f"δ{t}") if f"δ{t}" in system.inputs else None
+    reads = [
+        (k, e)
+        for k, s in enumerate(system.statements)
+        for e in walk(s.body)
+        if isinstance(e, Access) and e.tensor == f"δ{t}"
+    ]
+    if given is None or not reads:
+        return
+    have, needed = [d.value for d in given], [d.value for d in tensors[t]]
+    if len(have) != len(needed) or (None not in [*have, *needed] and have != needed):
+        message, hint = say.cotangent_of_another_shape(t, have, needed)
+        raise Problem(message, *reads[0], hint)
+    for a, b in zip(given, tensors[t], strict=True):
+        _unify(_canonical(a, equal), _canonical(b, equal), equal)
 
 
 class _StatementRanges:
@@ -153,13 +178,12 @@ class _StatementRanges:
     def solve(self) -> dict[str, Dim]:
         for name, size in self.binders():
             if size is not None:
-                self.fix(name, self.explicit(name, size), "it was given", self.s)
+                self.fix(name, self.explicit(name, size), "the size it was given", self.s)
         self.check_ranks()
         for e, k, axis in self.axes():
-            name = axis.bare if isinstance(axis, Affine) else None
-            if name is not None:
-                tensor, n = self.size_of(e, k)
-                self.fix(name, n, f"axis {k} of {tensor}", e)
+            alone = axis.bare if isinstance(axis, Affine) else None
+            if alone is not None:
+                self.fix(alone, self.size_of(e, k), say.axis_name(e, k), e)
         self.solve_open()
         self.check_inside()
         return self.sizes
@@ -177,9 +201,8 @@ class _StatementRanges:
                 for k, axis in enumerate(e.axes):
                     yield e, k, axis
 
-    def size_of(self, e: Access | Grad, axis: int) -> tuple[str, Dim]:
-        tensor = e.tensor if isinstance(e, Access) else e.wrt
-        return tensor, self.tensors[tensor][axis]
+    def size_of(self, e: Access | Grad, axis: int) -> Dim:
+        return self.tensors[_tensor(e)][axis]
 
     def explicit(self, name: str, size: Expr) -> Dim:
         def size_atom(x: Size) -> Dim:
@@ -187,19 +210,15 @@ class _StatementRanges:
             if dims is None:  # a tensor of which only sizes are asked, and none is known
                 return atom(x)
             if x.axis >= len(dims):
-                raise self.problem(
-                    f"size({x.tensor},{x.axis}): {x.tensor} has {_axes_count(len(dims))}",
-                    x,
-                    "axes are counted from 0",
-                )
+                raise self.problem(x, say.no_such_axis(x.tensor, x.axis, len(dims)))
             return dims[x.axis]
 
         try:
             d = from_expr(size, size_atom)
         except ZeroDivisionError:
-            raise self.problem(f"the size of index {name} divides by zero", self.s) from None
+            raise self.problem(size, say.divides_by_zero(name)) from None
         if d.value is not None and d.value < 0:
-            raise self.problem(f"the size of index {name} comes out as {d.value}", self.s)
+            raise self.problem(size, say.negative(name, d.value))
         return d
 
     def check_ranks(self) -> None:
@@ -207,16 +226,9 @@ class _StatementRanges:
         for e in walk(self.s.body):
             if not isinstance(e, (Access, Grad)):
                 continue
-            tensor = e.tensor if isinstance(e, Access) else e.wrt
-            have = len(self.tensors[tensor])
+            have = len(self.tensors[_tensor(e)])
             if have != len(e.axes):
-                raise self.problem(
-                    f"{tensor} is read with {_indices_count(len(e.axes))}, "
-                    f"but the {tensor} given has {_axes_count(have)}",
-                    e,
-                    f"give {tensor} with {_axes_count(len(e.axes))}, or write "
-                    f"{_indices_count(have)}",
-                )
+                raise self.problem(e, say.other_rank(_tensor(e), len(e.axes), have))
             for x in walk(e):
                 if isinstance(x, Size):
                     self.explicit("", x)
@@ -230,12 +242,7 @@ class _StatementRanges:
         if old == size:
             return
         if old.value is not None and size.value is not None:
-            raise self.problem(
-                f"index {name} runs over {old.value} values ({self.why[name]}) "
-                f"and over {size.value} ({why})",
-                node,
-                "make the two sizes agree, or use two index names",
-            )
+            raise self.problem(node, say.conflict(name, old, self.why[name], size, why))
         _unify(old, size, self.equal)
 
     # ------------------------------------------------------------ what the facts leave open
@@ -260,28 +267,21 @@ class _StatementRanges:
         for e, k, axis in self.axes():
             if not isinstance(axis, Group):
                 continue
-            tensor, n = self.size_of(e, k)
+            n = self.size_of(e, k)
             unknown = [m for m in axis.names if m not in self.sizes]
             if len(unknown) != 1 or axis.names.count(unknown[0]) != 1:
                 continue
             rest = self.product(m for m in axis.names if m not in unknown)
+            if rest.value == 0 and n.value == 0:
+                continue  # an empty group says nothing of its other sizes
             if n.value is not None and rest.value is not None:
                 if rest.value == 0 or n.value % rest.value:
-                    raise self.group_problem(e, k, axis, tensor, n, rest)
+                    where = say.axis_name(e, k)
+                    raise self.problem(e, say.group_leaves_rest(axis, where, n, rest))
             self.sizes[unknown[0]] = _canonical(n // rest, self.equal)
-            self.why[unknown[0]] = f"axis {k} of {tensor} divided by {rest.expr}"
+            self.why[unknown[0]] = f"{say.axis_name(e, k)} divided by {rest.expr}"
             progress = True
         return progress
-
-    def group_problem(
-        self, e: Node, k: int, axis: Group, tensor: str, n: Dim, rest: Dim
-    ) -> Problem:
-        return self.problem(
-            f"the group {show_axis(axis)} cannot fill axis {k} of {tensor}, "
-            f"which has {n.value} elements: its other indices make {rest.value}",
-            e,
-            "the sizes of a group multiply to the size of its axis",
-        )
 
     def limit(self, name: str) -> Dim | None:
         """The largest range for which no access leaves; None while another index is open."""
@@ -292,7 +292,7 @@ class _StatementRanges:
             assert isinstance(axis, Affine)
             if any(m not in self.sizes for m in axis.names if m != name):
                 return None
-            tensor, n = self.size_of(e, k)
+            n = self.size_of(e, k)
             c = int(dict(axis.terms)[name])
             low, high = self.reach(axis, but=name)
             d = (n - 1 - high) // c + 1 if c > 0 else low // -c + 1
@@ -300,7 +300,7 @@ class _StatementRanges:
                 if n.value == 0 or any(self.sizes[m].value == 0 for m in axis.names if m != name):
                     d = number(0)
                 else:
-                    raise self.leaves(e, k, axis, tensor, n, "even at its first value")
+                    raise self.leaves(e, k, axis, high if c > 0 else low, first=name)
             limits.append(d)
         return _canonical(least(limits), self.equal) if limits else None
 
@@ -313,44 +313,34 @@ class _StatementRanges:
         return reach(axis, self.sizes, but)
 
     def undetermined(self, name: str) -> Problem:
-        plain = name.rstrip("'")
+        def form(size: str) -> str:
+            return say.bound_form(self.s, name, binder.op if binder else "", size)
+
+        binder = next(
+            (r for r in walk(self.s.body) if isinstance(r, Reduce) and name in r.names), None
+        )
         for e, _, axis in self.axes():
             if self.bounds(e, axis) and name in axis.names:
-                others = [m.rstrip("'") for m in axis.names if m not in self.sizes and m != name]
-                return self.problem(
-                    f"the ranges of {' and '.join([plain, *others])} depend on each other in "
-                    f"{show_axis(axis)}",
-                    e,
-                    f"give one its size where it is bound, as in  {plain}:3",
-                )
-        for e, _, axis in self.axes():
+                assert isinstance(axis, Affine)
+                names = [name, *(m for m in axis.names if m not in self.sizes and m != name)]
+                return self.problem(e, say.depend_on_each_other(names, axis, form("3")))
+        for e, k, axis in self.axes():
+            if name in axis.names and isinstance(axis, Group):
+                return self.problem(e, say.open_in_group(name, axis, form("2")))
             if name in axis.names:
-                return self.problem(
-                    f"nothing fixes the range of index {plain}: behind pad, or in a group, "
-                    "it could run on",
-                    e,
-                    f"give it a size where it is bound, as in  {plain}:size(t, 0)",
-                )
-        return self.problem(
-            f"nothing fixes the range of index {plain}",
-            next((r for r in walk(self.s.body) if isinstance(r, Reduce) and name in r.names), self.s),
-            f"give it a size where it is bound, as in  {plain}:28",
-        )
+                return self.problem(e, say.open_behind_pad(name, form(f"size({_tensor(e)},{k})")))
+        return self.problem(binder or self.s, say.open_everywhere(name, form("28")))
 
     # ------------------------------------------------------------ checks
 
     def check_inside(self) -> None:
         for e, k, axis in self.axes():
-            tensor, n = self.size_of(e, k)
+            n = self.size_of(e, k)
             if isinstance(axis, Group):
                 have = self.product(iter(axis.names))
                 if have.value is not None and n.value is not None and have != n:
-                    raise self.problem(
-                        f"the group {show_axis(axis)} makes {have.value} values, "
-                        f"but axis {k} of {tensor} has {n.value} elements",
-                        e,
-                        "the sizes of a group multiply to the size of its axis",
-                    )
+                    where = say.axis_name(e, k)
+                    raise self.problem(e, say.group_of_another_size(axis, where, n, have))
                 if not self.concrete:
                     _unify(_canonical(have, self.equal), _canonical(n, self.equal), self.equal)
             elif isinstance(e, Grad) or e.pad is None:
@@ -358,20 +348,16 @@ class _StatementRanges:
                     continue
                 low, high = self.reach(axis)
                 if low.value is not None and low.value < 0:
-                    raise self.leaves(e, k, axis, tensor, n, f"it reaches {low.value}")
+                    raise self.leaves(e, k, axis, low)
                 if (high - n).value is not None and (high - n + 1).value > 0:  # type: ignore[operator]
-                    raise self.leaves(e, k, axis, tensor, n, f"it reaches {high.expr}")
+                    raise self.leaves(e, k, axis, high)
 
     def leaves(
-        self, e: Access | Grad, k: int, axis: Affine, tensor: str, n: Dim, how: str
+        self, e: Access | Grad, k: int, axis: Affine, position: Dim, first: str | None = None
     ) -> Problem:
-        elements = "1 element" if n.value == 1 else f"{n.expr} elements"
-        return self.problem(
-            f"index {show_axis(axis).replace(chr(39), '')} leaves {tensor}, whose axis {k} has "
-            f"{elements}: {how}",
-            e,
-            f"read {tensor} through pad, as in  pad({tensor})[...], or make the ranges smaller",
-        )
+        n, shown = self.size_of(e, k), self.shown.get(e, e)
+        words = say.leaves(shown, _tensor(e), k, axis, n, position, self.sizes, first)
+        return self.problem(e, words)
 
     def target_shape(self) -> tuple[Dim, ...]:
         return tuple(self.product(n for n, _ in axis) for axis in self.s.axes)
@@ -379,12 +365,7 @@ class _StatementRanges:
     def check_update(self, old: tuple[Dim, ...], new: tuple[Dim, ...]) -> None:
         for k, (a, b) in enumerate(zip(old, new, strict=True)):
             if a.value is not None and b.value is not None and a != b:
-                raise self.problem(
-                    f"the update of {self.s.target} makes {b.value} elements on axis {k}, "
-                    f"but {self.s.target} has {a.value}",
-                    self.s,
-                    "an update keeps the shape of the tensor it updates",
-                )
+                raise self.problem(self.s, say.update_of_another_shape(self.s.target, k, a, b))
             _unify(_canonical(a, self.equal), _canonical(b, self.equal), self.equal)
 
     def product(self, names: Iterator[str]) -> Dim:
@@ -393,7 +374,8 @@ class _StatementRanges:
             total = total * self.sizes[n]
         return _canonical(total, self.equal)
 
-    def problem(self, message: str, node: Node, hint: str = "") -> Problem:
+    def problem(self, node: Node, words: say.Words) -> Problem:
+        message, hint = words
         node = self.given if node is self.s else self.shown.get(node, node)  # type: ignore[call-overload]
         return Problem(message, self.k, node, hint)
 
@@ -422,12 +404,8 @@ def _int(d: Dim) -> int:
     return d.value
 
 
-def _axes_count(n: int) -> str:
-    return {0: "no axes", 1: "1 axis"}.get(n, f"{n} axes")
-
-
-def _indices_count(n: int) -> str:
-    return {0: "no index", 1: "1 index"}.get(n, f"{n} indices")
+def _tensor(e: Access | Grad) -> str:
+    return e.tensor if isinstance(e, Access) else e.wrt
 
 
 def statement_sizes(
