@@ -61,7 +61,7 @@ def evaluate(
     with np.errstate(all="ignore"):
         for s in system.order:
             k = system.statements.index(s)
-            work = _Evaluator(old, ranges.extents[k], ranges.shapes, exact)
+            work = Evaluator(old, ranges.extents[k], ranges.shapes, exact)
             array = work.statement(unique(s))
             out[s.target] = array
             if s.target not in system.updates:
@@ -69,7 +69,7 @@ def evaluate(
     return {s.target: out[s.target] for s in system.statements}
 
 
-class _Evaluator:
+class Evaluator:
     """Evaluates the expressions of one statement, whose indices have the given extents."""
 
     def __init__(
@@ -88,6 +88,11 @@ class _Evaluator:
         shape = tuple(self.extents[n] for n in s.indices)
         # always in row-major order and never a view: later statements stride over it
         array = np.array(np.broadcast_to(full, shape), dtype=self.dtype, order="C", copy=True)
+        if self.exact and any(x != x for x in array.flat):
+            raise FormulaError(
+                f"{s.target} has no exact value: it divides by zero",
+                hint="run without exact=True, where it is inf or nan",
+            )
         return array.reshape(self.shapes[s.target])
 
     # ------------------------------------------------------------ expressions

@@ -199,8 +199,8 @@ FUNCTIONS: dict[str, Function] = {
     )
 }
 
-# The two partial derivatives of a**b; the second is 0 at a = 0, where a**b stays 0 as b moves.
-POWER_RULES = ("b*a**(b - 1)", "where(a == 0, 0, y*log(a))")
+# The two partial derivatives of a**b.  a**0 is constant, also at a = 0; and 0**b stays 0 as b moves.
+POWER_RULES = ("where(b == 0, 0, b*a**(b - 1))", "where(a == 0, 0, y*log(a))")
 
 
 def _logsumexp(x: Array, axes: tuple[int, ...]) -> Array:
@@ -237,7 +237,7 @@ REDUCTIONS: dict[str, Reduction] = {
         Reduction(
             "mean",
             _mean,
-            lambda v: sum(v, Fraction(0)) / len(v),
+            lambda v: sum(v, Fraction(0)) / len(v) if v else math.nan,
             r"\operatorname{mean}",
             "a mean passes δ on, divided by the number of its terms",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from chainrule.errors import FormulaError
 from chainrule.evaluate import evaluate
 from chainrule.functions import Array
 from chainrule.notation import latex, parse, text
-from chainrule.notation.parse import canonical
+from chainrule.notation.indices import canonical
 from chainrule.ranges import Ranges, Shape, numeric
 from chainrule.system import Statement, System
+
+if TYPE_CHECKING:
+    from chainrule.explain import Explanation
 
 
 class Program:
@@ -126,6 +129,9 @@ class Program:
         """
         convert = _fractions if exact else _floats
         given = {t: convert(t, a) for t, a in self._matched(arrays).items()}
+        for t in given:
+            if derive.is_label(self._expanded, t):
+                _check_label(t, given[t])
         ranges = self._ranges({t: a.shape for t, a in given.items()})
         values = evaluate(self._expanded, ranges, given, exact=exact)
         return {t: values[t] for t in self.outputs}
@@ -151,6 +157,35 @@ class Program:
     def derivation(self, of: str, wrt: str) -> derive.Derivation:
         """The steps that lead from `of` to the gradient with respect to `wrt`."""
         return derive.derivation(self._forward(), canonical(of), canonical(wrt))
+
+    def explain(
+        self, target: str, /, *, depth: int = 2, of: str | None = None, **arrays: Any
+    ) -> Explanation:
+        """Why one number is what it is: its formula, terms and factors, down to the data.
+
+        target   one element, as in "δw[0,0]", "x[0,2]", or a scalar, "E"
+        depth    how many levels of computed factors are shown below it
+        of       whose gradient a δ is that this program does not compute itself; by default that
+                 of its one scalar objective
+        arrays   as for run(); what the number does not depend on may be left out
+
+        Raises FormulaError for an element that is not there and for missing or misfit arrays.
+        """
+        from chainrule import explain
+
+        name, _ = explain.read_target(target)
+        of = self._objective if of is None else of
+        system = explain.system_for(self._expanded, name, of)
+        own = self if system is self._expanded else self._relative(system, of)
+        if not {*own.inputs} <= {canonical(t) for t in arrays} and name in system.outputs:
+            own = own._relative(explain.part_for(system, name), of)
+        given = {t: _floats(t, a) for t, a in own._matched(arrays).items()}
+        ranges = own._ranges({t: a.shape for t, a in given.items()})
+        return explain.explain(own._expanded, ranges, given, target, depth, of)
+
+    def _relative(self, system: System, of: str | None) -> Program:
+        """A program that may be given this one's arrays, needed or not."""
+        return Program._of(system, self._relatives | frozenset(self._expanded.inputs), of)
 
     def _forward(self) -> System:
         """What is differentiated: all but the updates, any grad in it written out."""
@@ -223,6 +258,16 @@ def _floats(t: str, a: Any) -> Array:
                 hint="give integers or floats",
             ) from None
     return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+
+
+def _check_label(t: str, a: Array) -> None:
+    """A tensor that is compared with an index holds whole numbers."""
+    wrong = [x for x in a.flat if x != x or x % 1 != 0]
+    if wrong:
+        raise FormulaError(
+            f"{t} is compared with an index, so it holds whole numbers, but one is {wrong[0]}",
+            hint=f"give the labels in {t} as integers",
+        )
 
 
 def _fractions(t: str, a: Any) -> Array:

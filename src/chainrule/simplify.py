@@ -166,8 +166,10 @@ def zero_sum(e: Expr) -> Expr | None:
 
 
 def decided_choice(e: Expr) -> Expr | None:
-    """where(c, x, x) -> x"""
+    """where(c, x, x) -> x, where(1, x, y) -> x"""
     match e:
+        case Call("where", (Const(c), a, b)):
+            return a if c else b
         case Call("where", (_, a, b)) if a is b:
             return a
     return None

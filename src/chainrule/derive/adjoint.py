@@ -66,6 +66,12 @@ class Contribution:
         rules = (*self.rules, rule) if rule and rule not in self.rules else self.rules
         return replace(self, factors=(*self.factors, *more), rules=rules)
 
+    def mapped(self, f: Callable[[Expr], Expr]) -> Contribution:
+        """With f applied to factors and guards."""
+        return replace(
+            self, factors=tuple(map(f, self.factors)), guards=tuple(map(f, self.guards))
+        )
+
     def renamed(self, names: Mapping[str, str]) -> Contribution:
         """With index names replaced throughout."""
         access = rename_bound(self.access, names)

@@ -32,6 +32,7 @@ from chainrule.expr import (
     Size,
     add,
     bare,
+    children,
     walk,
 )
 from chainrule.simplify import simplify
@@ -57,29 +58,34 @@ def differentiate(
     return Backward(system, of, wrt, taken)
 
 
-def real_inputs(system: System, of: str) -> tuple[str, ...]:
-    """The given tensors that `of` depends on, but for integer labels."""
-    part = System(system.needed_for([of]))
-    return tuple(t for t in part.inputs if t in part.ranks and not is_label(part, t))
+def real_inputs(system: System) -> tuple[str, ...]:
+    """The given tensors, but for integer labels."""
+    return tuple(t for t in system.inputs if t in system.ranks and not is_label(system, t))
 
 
+@lru_cache(maxsize=1024)
 def is_label(system: System, t: str) -> bool:
-    """A tensor that is only ever compared (== or !=) with index names or numbers is a label."""
-    found = False
-    for s in system.statements:
-        labels = {
-            a
-            for c in walk(s.body)
-            if isinstance(c, Compare) and c.op in ("==", "!=")
-            for a, other in ((c.left, c.right), (c.right, c.left))
-            if all(isinstance(x, (Index, Const, Add, Mul)) for x in walk(other))
-        }
-        for e in walk(s.body):
-            if isinstance(e, Access) and e.tensor == t:
-                if e not in labels:
-                    return False
-                found = True
-    return found
+    """A tensor that is only ever compared (== or !=) with index names holds integer labels."""
+    compared = False
+
+    def only_compared(e: Expr) -> bool:
+        nonlocal compared
+        if isinstance(e, Access):
+            return e.tensor != t
+        if isinstance(e, Compare) and e.op in ("==", "!="):
+            for side, other in ((e.left, e.right), (e.right, e.left)):
+                if isinstance(side, Access) and side.tensor == t and _is_index(other):
+                    compared = True
+                    return True
+        return all(map(only_compared, children(e)))
+
+    return all([only_compared(s.body) for s in system.statements]) and compared
+
+
+def _is_index(e: Expr) -> bool:
+    parts = list(walk(e))
+    plain = all(isinstance(x, (Index, Const, Size, Add, Mul)) for x in parts)
+    return plain and any(isinstance(x, Index) for x in parts)
 
 
 class Backward:
@@ -93,7 +99,7 @@ class Backward:
         _check_objective(system, of, forward)
         self.space = Space(System(forward), taken | system.names)
         self.forward = self.space.forward
-        self.wrt = real_inputs(self.forward, of) if wrt is None else wrt
+        self.wrt = real_inputs(self.forward) if wrt is None else wrt
         for t in self.wrt:
             _check_wrt(self.forward, t)
         self.stages: list[Stage] = []

@@ -6,6 +6,7 @@ them plain names again when the statement is complete.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,13 +29,16 @@ from chainrule.expr import (
     Index,
     Pow,
     Reduce,
-    bare,
+    add,
+    const,
     mul,
     rebuild,
     reduce,
     rename_bound,
+    split_coefficient,
     substitute,
     substitute_axis,
+    terms_of,
     walk,
 )
 
@@ -78,7 +82,7 @@ def gather(space: Space, t: str, k: int, c: Contribution, free: Free) -> Gathere
     """What statement k sends to t at the free indices."""
     names = apart(space.order[k], free)
     back = {v: n for n, v in names.items()}
-    c = c.renamed(names)
+    c = c.mapped(lambda e: space.sized(k, e)).renamed(names)
     left = [names.get(n, n) for n in space.unique[k].indices]
     covered = {
         axis.bare
@@ -124,12 +128,7 @@ def gather(space: Space, t: str, k: int, c: Contribution, free: Free) -> Gathere
     remaining = tuple(
         (n, space.size(k, back.get(n, n))) for n in c.bound if n not in values
     )
-    sized = rename_bound(space.sized(k, rename_bound(term, back)), names) if _reduces(term) else term
-    return Gathered(k, c, names, solution, reduce("sum", remaining, sized))
-
-
-def _reduces(e: Expr) -> bool:
-    return any(isinstance(x, Reduce) for x in walk(e))
+    return Gathered(k, c, names, solution, reduce("sum", remaining, term))
 
 
 def read_at(
@@ -142,13 +141,25 @@ def read_at(
     if isinstance(e, Index):
         return substitute(e, values)
     if not isinstance(e, Access):
-        return rebuild(e, lambda c: read_at(c, values, solved, inside))
+        new = rebuild(e, lambda c: read_at(c, values, solved, inside))
+        return without_fractions(new) if isinstance(new, Compare) else new
     axes = tuple(substitute_axis(a, values) for a in e.axes)
     may_leave = any(
         solved.intersection(old.names) and not inside(e.tensor, k, new)
         for k, (old, new) in enumerate(zip(e.axes, axes, strict=True))
     )
     return Access(e.tensor, axes, ZERO if may_leave and e.pad is None else e.pad)
+
+
+def without_fractions(e: Compare) -> Compare:
+    """(1/3*p + 2/3 == m) -> (p + 2 == 3*m): a bracket must not hang on how 1/3 is rounded."""
+    terms = (*terms_of(e.left), *terms_of(e.right))
+    plain = [t for t in terms if not any(isinstance(x, Access) for x in walk(t))]
+    d = math.lcm(*(split_coefficient(t)[0].denominator for t in plain))
+    if d == 1:
+        return e
+    left, right = (add(*(mul(const(d), t) for t in terms_of(x))) for x in (e.left, e.right))
+    return Compare(e.op, left, right)
 
 
 def _inside(space: Space, tensor: str, a: int, axis: Axis, sizes: Mapping[str, Dim]) -> bool:

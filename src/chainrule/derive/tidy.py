@@ -46,7 +46,8 @@ def drop_sizes(
         n
         for e in accesses
         for axis in e.axes
-        if isinstance(axis, Group) or (e.pad is None and axis.bare is None)
+        # (a group could give a size too, but not where another of its sizes is 0)
+        if isinstance(axis, Affine) and e.pad is None and axis.bare is None
         for n in axis.names
     }
     s = _without(s, {n for n in alone if n})
