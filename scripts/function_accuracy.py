@@ -41,11 +41,17 @@ class Native:
     """A function of mathfn compiled to run over arrays: out[i] = f(a[i], b[i], ...)."""
 
     def __init__(
-        self, name: str, dtype: str, arity: int = 1, constant: float | None = None
+        self,
+        name: str,
+        dtype: str,
+        arity: int = 1,
+        constant: float | None = None,
+        lanes: int | None = None,
     ) -> None:
         element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
-        lanes = host.vector_bytes() // (4 if dtype == "float32" else 8)
-        vector = ir.VectorType(element, lanes)
+        if lanes is None:
+            lanes = host.vector_bytes() // (4 if dtype == "float32" else 8)
+        vector = ir.VectorType(element, lanes) if lanes else element
         module = ir.Module(name)
         i64 = ir.IntType(64)
         pointer = element.as_pointer()
@@ -66,9 +72,9 @@ class Native:
         size = 4 if dtype == "float32" else 8
         args = [builder.load(at(kernel.args[k + 1]), align=size) for k in range(arity)]
         if constant is not None:
-            args.append(ir.Constant(vector, [constant] * lanes))
+            args.append(ir.Constant(vector, [constant] * lanes if lanes else constant))
         builder.store(mathfn.emit(builder, name, args), at(kernel.args[-1]), align=size)
-        following = builder.add(position, i64(lanes))
+        following = builder.add(position, i64(lanes or 1))
         position.add_incoming(following, builder.block)
         builder.cbranch(builder.icmp_unsigned("<", following, kernel.args[0]), loop, done)
         builder.position_at_end(done)
@@ -85,7 +91,7 @@ class Native:
             address
         )
         self.dtype = np.dtype(dtype)
-        self.lanes = lanes
+        self.lanes = lanes or 1
 
     def __call__(self, *arrays: Array) -> Array:
         """The values; arrays of any length, padded to whole vectors inside."""
