@@ -3,7 +3,7 @@
     Expr    = Const(q) | Symbol(pi|inf) | Index(i) | Size(t, axis)      numbers
             | Access(t, axes, pad) | Grad(of, wrt, axes)                tensors
             | Add(Expr...) | Mul(Expr...) | Pow(Expr, Expr)             arithmetic
-            | Call(f, Expr...) | Compare(op, Expr, Expr)                functions, Iverson brackets
+            | Call(f, Expr...) | Compare(op, Expr, Expr)                functions, brackets
             | Reduce(op, binders, Expr)                                 sum[m:3](...)
             | Partial(Expr, Access)                                     ∂e/∂w[p], in derivations only
     axis    = Affine(((i, q)...), q0)     i.e. q*i + ... + q0

@@ -199,7 +199,7 @@ FUNCTIONS: dict[str, Function] = {
     )
 }
 
-# The two partial derivatives of a**b.  a**0 is constant, also at a = 0; and 0**b stays 0 as b moves.
+# The two partial derivatives of a**b: a**0 is constant, also at a = 0; 0**b stays 0 as b moves.
 POWER_RULES = ("where(b == 0, 0, b*a**(b - 1))", "where(a == 0, 0, y*log(a))")
 
 
@@ -221,7 +221,8 @@ def _argmax(x: Array, axes: tuple[int, ...]) -> Array:
 
 def _mean(x: Array, axes: tuple[int, ...]) -> Array:
     count = math.prod(x.shape[a] for a in axes)
-    return np.sum(x, axis=axes) / np.float64(count)
+    total: Array = np.sum(x, axis=axes) / np.float64(count)
+    return total
 
 
 REDUCTIONS: dict[str, Reduction] = {
@@ -267,7 +268,7 @@ REDUCTIONS: dict[str, Reduction] = {
             _logsumexp,
             None,
             r"\operatorname{logsumexp}",
-            "logsumexp's derivative is exp(e - logsumexp), the softmax",
+            "logsumexp' = exp(e - logsumexp), the softmax",
         ),
         Reduction(
             "argmax",

@@ -151,12 +151,12 @@ def count_terms(e: Expr) -> Expr | None:
     """sum[m:5](e) -> 5*e, where e does not depend on m and the size is a plain number"""
     match e:
         case Reduce("sum", binders, body):
-            counted = [
-                (n, s) for n, s in binders if n not in body.free and s is not None and _plain(s)
-            ]
+            counted = {
+                n: s for n, s in binders if s is not None and n not in body.free and _plain(s)
+            }
             if counted:
-                kept = tuple(b for b in binders if b not in counted)
-                return mul(*(s for _, s in counted if s), reduce("sum", kept, body))
+                kept = tuple(b for b in binders if b[0] not in counted)
+                return mul(*counted.values(), reduce("sum", kept, body))
     return None
 
 

@@ -1,7 +1,23 @@
 """Differentiation: a System in, its backward System out, every step recorded."""
 
-from chainrule.derive.backward import backward, derivation, is_label, real_inputs
+from chainrule.derive.backward import (
+    backward,
+    derivation,
+    differentiate,
+    is_label,
+    real_inputs,
+)
 from chainrule.derive.expand import expand
 from chainrule.derive.steps import Derivation, Stage, Step
 
-__all__ = ["Derivation", "Stage", "Step", "backward", "derivation", "expand", "is_label", "real_inputs"]
+__all__ = [
+    "Derivation",
+    "Stage",
+    "Step",
+    "backward",
+    "derivation",
+    "differentiate",
+    "expand",
+    "is_label",
+    "real_inputs",
+]

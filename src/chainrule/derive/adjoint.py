@@ -68,9 +68,7 @@ class Contribution:
 
     def mapped(self, f: Callable[[Expr], Expr]) -> Contribution:
         """With f applied to factors and guards."""
-        return replace(
-            self, factors=tuple(map(f, self.factors)), guards=tuple(map(f, self.guards))
-        )
+        return replace(self, factors=tuple(map(f, self.factors)), guards=tuple(map(f, self.guards)))
 
     def renamed(self, names: Mapping[str, str]) -> Contribution:
         """With index names replaced throughout."""
@@ -155,8 +153,8 @@ class Adjoint:
                     yield from self.flow(arg, c.times(local, rule=FUNCTIONS[name].rule))
             case Reduce(op, binders, body):
                 inner = replace(c, bound=(*c.bound, *e.names))
-                local = _REDUCE[op](self, e, binders, body)
-                yield from self.flow(body, inner.times(*local, rule=REDUCTIONS[op].rule))
+                factors = _REDUCE[op](self, e, binders, body)
+                yield from self.flow(body, inner.times(*factors, rule=REDUCTIONS[op].rule))
 
     def power(self, e: Expr, base: Expr, exponent: Expr, c: Contribution) -> Iterator[Contribution]:
         for rule, arg in zip(POWER_RULES, (base, exponent), strict=True):

@@ -79,7 +79,7 @@ def is_label(system: System, t: str) -> bool:
                     return True
         return all(map(only_compared, children(e)))
 
-    return all([only_compared(s.body) for s in system.statements]) and compared
+    return all(only_compared(s.body) for s in system.statements) and compared
 
 
 def _is_index(e: Expr) -> bool:
@@ -240,9 +240,7 @@ class Backward:
             out.append(tuple(names))
         return tuple(out)
 
-    def _fits(
-        self, k: int, c: Contribution, first: tuple[int, Contribution], free: Free
-    ) -> bool:
+    def _fits(self, k: int, c: Contribution, first: tuple[int, Contribution], free: Free) -> bool:
         """Does this reader group the axes of the tensor as the free indices do?"""
         sizes, first_sizes = self.space.ranges.indices[k], self.space.ranges.indices[first[0]]
         for axis, lead, names in zip(c.access.axes, first[1].access.axes, free, strict=True):

@@ -39,9 +39,7 @@ def _is_plain(system: System, s: Statement) -> bool:
     return not any(isinstance(e, Grad) for n in needed for e in walk(n.body))
 
 
-def _with_gradients(
-    system: System, of: str, work: Backward
-) -> System:
+def _with_gradients(system: System, of: str, work: Backward) -> System:
     def go(e: Expr) -> Expr:
         if isinstance(e, Grad) and e.of == of:
             return Access(work.delta_of(e.wrt), e.axes, None)

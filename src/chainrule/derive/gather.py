@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from chainrule import dims
 from chainrule.derive.adjoint import Contribution, guarded
 from chainrule.derive.eliminate import Solution, equations, solve
 from chainrule.derive.space import Space
-from chainrule import dims
 from chainrule.dims import Dim
 from chainrule.expr import (
     ONE,
@@ -100,17 +100,23 @@ def gather(space: Space, t: str, k: int, c: Contribution, free: Free) -> Gathere
         if len(axis_names) == 1:
             sizes[axis_names[0]] = space.dims[t][a]
 
+    def inside(tensor: str, a: int, axis: Axis) -> bool:
+        return _inside(space, tensor, a, axis, sizes)
+
     def read(e: Expr) -> Expr:
-        return read_at(e, values, solved, lambda tensor, a, axis: _inside(space, tensor, a, axis, sizes))
+        return read_at(e, values, solved, inside)
+
+    def can_read(e: Expr) -> bool:
+        return can_substitute(e, values) and not _misread(space, e, values, sizes)
 
     def own_name(e: Expr) -> Expr:
         return rename_bound(space.part(k, rename_bound(e, back), "part"), names)
 
-    inside: list[Expr] = []  # these three in this order, as a person would write the product
+    plain: list[Expr] = []  # these three in this order, as a person would write the product
     padded: list[Expr] = []
     brackets: list[Expr] = list(solution.brackets)
     for f in c.factors:
-        if solved.intersection(f.free) and not (is_total(f) and can_substitute(f, values)):
+        if solved.intersection(f.free) and not (is_total(f) and can_read(f)):
             f = own_name(f)
         new = read(f)
         if isinstance(new, Compare) and solved.intersection(f.free):
@@ -118,16 +124,14 @@ def gather(space: Space, t: str, k: int, c: Contribution, free: Free) -> Gathere
         elif isinstance(new, Access) and new.pad is not None and new is not f:
             padded.append(new)
         else:
-            inside.append(new)
+            plain.append(new)
     for n in inner:
         if n in solved and n not in covered:
             ones = space.table(k, (back.get(n, n),), ONE, f"one_{n.rstrip(chr(39))}")
             padded.append(read(rename_bound(ones, names)))
-    guards = tuple(read(g if can_substitute(g, values) else own_name(g)) for g in c.guards)
-    term = guarded(guards, mul(*inside, *padded, *brackets))
-    remaining = tuple(
-        (n, space.size(k, back.get(n, n))) for n in c.bound if n not in values
-    )
+    guards = tuple(read(g if can_read(g) else own_name(g)) for g in c.guards)
+    term = guarded(guards, mul(*plain, *padded, *brackets))
+    remaining = tuple((n, space.size(k, back.get(n, n))) for n in c.bound if n not in values)
     return Gathered(k, c, names, solution, reduce("sum", remaining, term))
 
 
@@ -171,6 +175,22 @@ def _inside(space: Space, tensor: str, a: int, axis: Axis, sizes: Mapping[str, D
     low, high = dims.reach(axis, sizes)
     beyond = space.ranges.canonical(high - space.dims[tensor][a] + 1).value
     return low.value is not None and low.value >= 0 and beyond is not None and beyond <= 0
+
+
+def _misread(space: Space, e: Expr, values: dict[str, Affine], sizes: Mapping[str, Dim]) -> bool:
+    """Would an index come to stand alone on an axis that is not its own, as p in j[p,p]?"""
+    for x in walk(e):
+        if not isinstance(x, Access):
+            continue
+        for a, axis in enumerate(x.axes):
+            if isinstance(axis, Group) or not any(n in values for n in axis.names):
+                continue
+            new = substitute_axis(axis, values)
+            name = new.bare if isinstance(new, Affine) else None
+            own = space.dims[x.tensor][a]
+            if name is not None and name in sizes and not space.ranges.same(sizes[name], own):
+                return True
+    return False
 
 
 def is_total(f: Expr) -> bool:

@@ -1,4 +1,4 @@
-"""The last touch on a derived statement: sizes that say nothing new go, indices get plain letters."""
+"""The last touch on a derived statement: sizes that say nothing go, indices get plain letters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from chainrule.expr import (
     Affine,
     Binder,
     Expr,
-    Group,
     Reduce,
     Size,
     bare,

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from chainrule.expr import (
+    MINUS_ONE,
+    ONE,
     Access,
     Add,
     Affine,
@@ -83,7 +85,8 @@ def tensor_latex(name: str, inside: str, of: str | None = None) -> str:
     if name.startswith("δ") and len(name) > 1:
         rest = name[1:]
         if of is not None:
-            return rf"\frac{{\partial {tensor_latex(of, '')}}}{{\partial {tensor_latex(rest, inside)}}}"
+            below = tensor_latex(rest, inside)
+            return rf"\frac{{\partial {tensor_latex(of, '')}}}{{\partial {below}}}"
         return rf"\delta {tensor_latex(rest, inside)}"
     symbol, layer = _symbol(name)
     upper = f"^{{({layer})}}" if layer else ""
@@ -186,12 +189,10 @@ class _Writer:
                 below = tensor_latex(wrt, ",".join(map(_axis, axes)))
                 return rf"\frac{{\partial {tensor_latex(of, '')}}}{{\partial {below}}}", _ATOM
             case Partial(body, wrt):
+                over, under = self.show(body, _ATOM), self.show(wrt, _ATOM)
                 if isinstance(body, Access):
-                    return rf"\frac{{\partial {self.show(body, _ATOM)}}}{{\partial {self.show(wrt, _ATOM)}}}", _ATOM
-                return (
-                    rf"\frac{{\partial}}{{\partial {self.show(wrt, _ATOM)}}} {self.show(body, _ATOM)}",
-                    _PRODUCT,
-                )
+                    return rf"\frac{{\partial {over}}}{{\partial {under}}}", _ATOM
+                return rf"\frac{{\partial}}{{\partial {under}}} {over}", _PRODUCT
             case Add(terms):
                 return self.sum(terms), _SUM
             case Mul() | Pow(_, Const(Fraction(numerator=-1, denominator=1))):
@@ -199,8 +200,8 @@ class _Writer:
             case Pow(base, exponent):
                 return f"{self.show(base, _ATOM)}^{{{self.show(exponent, _SUM)}}}", _POWER
             case Call("//", (a, b)):
-                shown = rf"\left\lfloor \frac{{{self.show(a, _SUM)}}}{{{self.show(b, _SUM)}}} \right\rfloor"
-                return shown, _ATOM
+                fraction = rf"\frac{{{self.show(a, _SUM)}}}{{{self.show(b, _SUM)}}}"
+                return rf"\left\lfloor {fraction} \right\rfloor", _ATOM
             case Call("min", args):
                 inside = ", ".join(self.show(a, _SUM) for a in args)
                 return rf"\min\left({inside}\right)", _ATOM
@@ -237,9 +238,9 @@ class _Writer:
     def product(self, e: Expr) -> tuple[str, int]:
         c, rest = split_coefficient(e)
         factors = rest.factors if isinstance(rest, Mul) else (rest,)
-        under = [f.base for f in factors if isinstance(f, Pow) and f.exponent is Const(Fraction(-1))]
-        over = [f for f in factors if not (isinstance(f, Pow) and f.exponent is Const(Fraction(-1)))]
-        over = [f for f in over if not (isinstance(f, Const) and f.value == 1)]
+        under = [f.base for f in factors if isinstance(f, Pow) and f.exponent is MINUS_ONE]
+        over = [f for f in factors if not (isinstance(f, Pow) and f.exponent is MINUS_ONE)]
+        over = [f for f in over if f is not ONE]
         sign = "-" if c < 0 else ""
         lead = "" if abs(c) == 1 else _fraction(abs(c))
         if under:
@@ -265,7 +266,7 @@ class _Writer:
         if op in ("sum", "prod") and any(size is not None for _, size in binders):
             signs = "".join(self.one_sign(sign, b) for b in binders)
         else:
-            inside = [_index(n) if size is None else _range((n, size), self.of) for n, size in binders]
+            inside = [_index(b[0]) if b[1] is None else _range(b, self.of) for b in binders]
             signs = f"{sign}_{{{','.join(inside)}}}"
         return f"{signs} {self.show(body, _PRODUCT)}"
 
@@ -273,9 +274,5 @@ class _Writer:
         name, size = b
         if size is None:
             return f"{sign}_{{{_index(name)}}}"
-        last = (
-            str(size.value - 1)
-            if isinstance(size, Const)
-            else f"{self.show(size, _SUM)}-1"
-        )
+        last = str(size.value - 1) if isinstance(size, Const) else f"{self.show(size, _SUM)}-1"
         return f"{sign}_{{{_index(name)}=0}}^{{{last}}}"
