@@ -47,7 +47,7 @@ bench: .venv-bench/.made
 # The stamps say what is installed, so a second run starts at once.
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-	  found=$$($(PYTHON) --version 2>/dev/null) || found="not there"; \
+	  found=$$($(PYTHON) --version 2>&1) || found="not there"; \
 	  echo "chainrule needs Python 3.10 or newer; '$(PYTHON)' is $$found. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "'$(PYTHON)' has no venv module. Install it (Debian, Ubuntu: apt install python3-venv) or name another Python: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }

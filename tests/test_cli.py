@@ -240,6 +240,19 @@ def test_a_closed_pipe_ends_quietly(program: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_without_standard_output(program: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m chainrule derive {program} >&-",
+        shell=True,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(cli_module.__file__).parents[1])},
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_message(program: Path) -> None:
     with open("/dev/full", "wb") as full:

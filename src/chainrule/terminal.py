@@ -6,6 +6,7 @@ standard output is a terminal, so a pipe costs nothing; it honours NO_COLOR by i
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -36,7 +37,8 @@ class Screen:
     """One place to print to: `console` is set where it is a terminal, None where it is not."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream if stream is not None else sys.stdout
+        # A process may be started with its standard output closed: then there is none.
+        self.stream = stream or sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         self.console: Console | None = None
         if self.stream.isatty():
             from rich.console import Console
@@ -140,7 +142,7 @@ class Progress:
 @contextmanager
 def busy(label: str, delay: float = 1.0) -> Iterator[None]:
     """Show a spinner on standard error if the work inside takes longer than `delay` seconds."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
