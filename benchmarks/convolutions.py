@@ -180,6 +180,7 @@ def measure(threads: int, rounds: int) -> list[dict[str, Any]]:
             if kind in mine:
                 runs["chainrule"] = mine[kind]
             runs["peak"] = peak.run
+            difference = _difference(shape, kind, mine, theirs)
             rates = timing.medians(timing.interleave(runs, rounds, seconds=0.08))
             limit = peak.flops(rates.pop("peak"))
             best = max((r for name, r in rates.items() if name != "chainrule"), default=None)
@@ -194,17 +195,37 @@ def measure(threads: int, rounds: int) -> list[dict[str, Any]]:
                     "peak_gflops": limit / 1e9,
                     "share_of_peak": own * flops / limit if own else None,
                     "ratio": own / best if own and best else None,
+                    "largest_difference": difference,
                 }
             )
             print(row_text(rows[-1]), flush=True)
     return rows
 
 
+def _difference(
+    shape: Convolution, kind: str, mine: dict[str, Any], theirs: dict[str, dict[str, Any]]
+) -> float | None:
+    """How far the two results are apart, as a share of the largest element."""
+    if kind not in mine or not theirs[kind]:
+        return None
+    (own,) = mine[kind](1).values()
+    peer = theirs[kind]["eager"](1).numpy()
+    axes = len(shape.size)
+    if kind == "weight gradient":
+        peer = peer.transpose(*range(2, axes + 2), 1, 0)
+        peer = peer[..., 0, :] if shape.depthwise else peer
+    else:
+        peer = peer.transpose(0, *range(2, axes + 2), 1)
+    return float(np.max(np.abs(own - peer)) / np.max(np.abs(peer)))
+
+
 def row_text(row: dict[str, Any]) -> str:
     """One line for the terminal."""
     speeds = "  ".join(f"{name} {g:6.1f}" for name, g in row["gflops"].items())
     ratio = f"{row['ratio']:.2f}x" if row["ratio"] else "-"
-    return f"{row['shape']:26} {row['pass']:16} {ratio:>7}   GFLOP/s: {speeds}"
+    apart = row["largest_difference"]
+    agree = f"   agree to {apart:.0e}" if apart is not None else ""
+    return f"{row['shape']:26} {row['pass']:16} {ratio:>7}   GFLOP/s: {speeds}{agree}"
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
