@@ -40,7 +40,7 @@ bench: .venv-bench/.made
 
 .venv-bench/.made: pyproject.toml
 	@echo "installing chainrule, PyTorch and ONNX Runtime into .venv-bench ..."
-	@$(PYTHON) -m venv --clear .venv-bench
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e . $(PEERS)
 	@touch $@
 
