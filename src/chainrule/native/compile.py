@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import FormulaError
-from chainrule.native import cache, host
+from chainrule.native import cache, host, memory
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Code, Instance, address_of, multiply_adds
 from chainrule.native.schedule import Machine
@@ -213,7 +213,7 @@ class _Call:
             dtype = np.dtype(np.int64) if b.whole else self.real
             shape = shapes[t]
             size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            stage = np.zeros(shape, dtype) if size <= _SMALL else None
+            stage = memory.new_array(shape, dtype) if size <= _SMALL else None
             if stage is not None:
                 self.instance.point(b.slot, address_of(stage))
             self.inputs.append((k, b.slot, stage, dtype, shape))
@@ -221,7 +221,7 @@ class _Call:
         for t in names:
             b = made[code.layout.results[t]]
             size = int(np.prod(shapes[t], dtype=np.int64)) * self.real.itemsize
-            stage = np.zeros(shapes[t], self.real) if size <= _SMALL else None
+            stage = memory.new_array(shapes[t], self.real) if size <= _SMALL else None
             if stage is not None:
                 self.instance.point(b.slot, address_of(stage))
             self.results.append((t, b.slot, stage, shapes[t]))
@@ -238,7 +238,7 @@ class _Call:
         fresh: dict[str, Array] = {}
         for t, slot, stage, shape in self.results:
             if stage is None:
-                out = fresh[t] = np.empty(shape, self.real)
+                out = fresh[t] = memory.new_array(shape, self.real)
                 instance.point(slot, address_of(out))
         instance.run()
         return {t: fresh[t] if stage is None else stage.copy() for t, _, stage, _ in self.results}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -828,7 +829,8 @@ class Evaluator:
         low: list[Any] = [0]
         high: list[Any] = [self.extent(name)]
         seen: set[tuple[Affine, Any]] = set()
-        for access in self.nest.accesses():
+        inside = dict.fromkeys(x for x in walk(e.body) if isinstance(x, Access))
+        for access in inside:
             for k, a in enumerate(positions(access)):
                 if self.methods.get((access, k)) != f"trim:{name}":
                     continue
@@ -933,7 +935,7 @@ class Evaluator:
             high = b.shuffle_vector(
                 vector, vector, ir.Constant(kind, list(range(width, 2 * width)))
             )
-            vector = self.combine(_NO_REDUCE, op, [low], lambda _, high=high: high, ())[0]
+            vector = self.combine(_NO_REDUCE, op, [low], partial(_same, high), ())[0]
         return b.extract_element(vector, I32(0))
 
 
@@ -951,6 +953,10 @@ _RULES = {
     "argmax": _Rule(None, ""),
 }
 _NO_REDUCE = Reduce("sum", (), Const(Fraction(0)))
+
+
+def _same(value: Value, _: Point) -> Value:
+    return value
 
 
 def _children(e: Expr) -> tuple[Expr, ...]:

@@ -151,7 +151,10 @@ def _serves(system: System, ranges: Ranges, size: Size) -> int:
             return 0
         for e in walk(u.body):
             match e:
-                case Access(_, axes, _):
+                case Access(t, axes, _):
+                    dims = ranges.tensors[t]
+                    if dims and ranges.canonical(dims[0]) == whole and not _alone(axes[0], names):
+                        return 0
                     for k, a in enumerate(axes):
                         alone = k == 0 and isinstance(a, Affine) and a.bare
                         if any(n in names for n in a.names) and not alone:
@@ -163,6 +166,10 @@ def _serves(system: System, ranges: Ranges, size: Size) -> int:
         # A statement that gives the batch to another axis than its first was refused above.
         count += 2 if u.axes and u.axes[0][0][0] in names else bool(names)
     return count
+
+
+def _alone(a: Axis, names: set[str]) -> bool:
+    return isinstance(a, Affine) and a.bare in names
 
 
 def open_indices(system: System, batch: Mapping[str, bool]) -> list[frozenset[str]]:

@@ -18,6 +18,10 @@ import ctypes
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 Extent = int | None
 OWN = frozenset({"static", "batch", "block", "lanes"})
@@ -109,3 +113,8 @@ def allocate(sizes: Sequence[int]) -> tuple[list[int], object]:
     block = (ctypes.c_char * (total + ALIGNMENT))()
     start = -(-ctypes.addressof(block) // ALIGNMENT) * ALIGNMENT
     return [start + o for o in offsets], block
+
+
+def new_array(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array that native code reads or writes.  A test puts it against such a page, too."""
+    return np.empty(shape, dtype)

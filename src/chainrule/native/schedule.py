@@ -260,7 +260,8 @@ def _method(nest: Nest, e: Access, a: Affine, within: Reduce | None, taken: set[
         if within is not None:
             for name in reversed(within.names):
                 c = dict(a.terms).get(name)
-                if c in (1, -1) and not any(n in taken for n in a.names):
+                rest = [n for n in a.names if n != name]
+                if c in (1, -1) and all(n in nest.loops and n not in taken for n in rest):
                     return f"trim:{name}"
         return "halo"
     return "test"

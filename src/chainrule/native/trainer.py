@@ -92,7 +92,7 @@ class Trainer:
         arrays = self._arrays(data)
         rows = len(next(iter(arrays.values())))
         picked = _order(order, rows)
-        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        if not _is_count(batch_size):
             raise FormulaError(f"batch_size={batch_size!r} is not a number of rows")
         steps = -(-len(picked) // int(batch_size))
         losses = np.zeros(steps)
@@ -210,3 +210,7 @@ def _order(order: Any, rows: int) -> NDArray[np.int64]:
             f"the data has rows 0 to {rows - 1}"
         )
     return picked
+
+
+def _is_count(n: Any) -> bool:
+    return isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1
