@@ -25,7 +25,11 @@ def test_the_demo_learns_to_read() -> None:
     stream = io.StringIO()
     assert demo.main(Screen(stream)) >= 0.97
     shown = stream.getvalue()
-    assert re.findall(r"^(\d)  ", shown, re.M) == list("123456")
+    assert re.findall(r"^(\d)  ", shown, re.M) == list("1234567")
+    explained = shown[shown.index("7  One number") :]
+    assert "per sample (b counts 5 samples)" in explained
+    assert "terms are 0:" in explained
+    assert len(explained.splitlines()) <= 36
     assert shown.count("  epoch ") == demo.EPOCHS
     assert "\x1b" not in shown
 

@@ -1,4 +1,4 @@
-"""The `chainrule` command: derive, run, demo.
+"""The `chainrule` command: derive, run, explain, demo.
 
 Exit status: 0; 2 for a mistake in what was given (one message on standard error); 130 after
 ctrl-C; 1 for a fault of chainrule's own.  Never a traceback.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import chainrule as cr
 from chainrule.arrays import FileMistake, check_target, load_arrays, save_arrays
+from chainrule.explain import inputs_for
 from chainrule.expr import Grad, tensors, walk
 from chainrule.notation import statement
 from chainrule.terminal import Screen, busy
@@ -97,6 +98,28 @@ def run(file: str, data: str, out: str | None) -> None:
             ["tensor", "shape", "value"],
             [[name, _shape(value), _value(value)] for name, value in results.items()],
         )
+
+
+@cli.command(short_help="Show how one number comes about.")
+@click.argument("file")
+@click.argument("element")
+@click.option("--data", metavar="X.npz", required=True, help="The input tensors, by name.")
+@click.option("--depth", type=click.IntRange(0, 20), default=2, help="Levels below it. Default: 2.")
+@click.option("--of", metavar="TENSOR", help="Whose gradient a δ is. Default: the objective's.")
+@click.option("--latex", is_flag=True, help="Print LaTeX instead of text.")
+def explain(file: str, element: str, data: str, depth: int, of: str | None, latex: bool) -> None:
+    """Explain one number of the program in FILE, say 'δw[0,0]', on arrays from an .npz file."""
+    screen = Screen()
+    with mistakes(file):
+        program = cr.Program(read_text(file))
+        given = load_arrays(data, inputs_for(program.expanded.system, element, of))
+        with busy("explaining"):
+            explanation = program.explain(element, depth=depth, of=of, **given)
+            shown = explanation.latex() if latex else str(explanation)
+    if latex:
+        screen.line(shown)
+    else:
+        screen.formulas(shown, indent="")
 
 
 @cli.command(short_help="A worked example, and a network that learns to read digits.")

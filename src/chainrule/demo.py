@@ -175,7 +175,23 @@ def learn_digits(screen: Screen) -> float:
     _, first = np.unique(truth[good], return_index=True)  # one example of each digit
     shown = [*good[first[:3]], *bad[:2]]
     screen.line(beside(*(_drawn(pictures[i], answers[i], truth[i]) for i in shown)))
+    explain_one(screen, weights, pictures[shown], truth[shown])
     return right
+
+
+def explain_one(screen: Screen, weights: Tensors, pictures: Array, truth: Array) -> None:
+    """Show how one number of a gradient comes about: terms, factors, and why others are 0."""
+    screen.heading("7  One number of the trained network, explained")
+    loss = next(line for line in DIGITS_UPDATE.splitlines() if line.startswith("E = "))
+    program = cr.Program(DIGITS + loss)
+    given = {**weights, "o": pictures, "t": truth}
+    slope = program.gradient(of="E", wrt="w").run(**given)["δw"]
+    m, n, k = np.unravel_index(np.argmax(np.abs(slope)), slope.shape)
+    element = f"δw[{m},{n},{k}]"
+    screen.formulas("# which weight would these digits change most, and who asks for it?")
+    screen.formulas(f'# program.explain("{element}", o=the_digits_above, t=labels, ...)')
+    screen.line()
+    screen.formulas(str(program.explain(element, depth=0, **given)))
 
 
 def first_weights(random: np.random.Generator) -> Tensors:

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from chainrule.explain.build import Builder
 from chainrule.explain.explanation import Explanation
 from chainrule.explain.model import Cell, Factor, Inner, Part, Sample, Term, Zeros
-from chainrule.explain.target import check_place, part_for, read_target, system_for
+from chainrule.explain.target import (
+    check_place,
+    inputs_for,
+    part_for,
+    read_target,
+    system_for,
+)
 from chainrule.explain.values import Numbers
 from chainrule.functions import Array
 from chainrule.ranges import Ranges
@@ -23,6 +29,7 @@ __all__ = [
     "Term",
     "Zeros",
     "explain",
+    "inputs_for",
     "part_for",
     "read_target",
     "system_for",

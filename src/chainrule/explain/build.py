@@ -190,7 +190,9 @@ class Builder:
             return ""
         hit = [k for k, r in enumerate(found.reasons) if r.root == root]
         count = int(np.sum(np.isin(found.codes, hit)))
-        return f"{count:,} of the {found.codes.size:,} entries of {tensor} are 0 for this reason"
+        if not count or found.codes.size == 1:
+            return ""
+        return f"{count:,} of the {found.codes.size:,} entries of {tensor} are 0: {root}"
 
     def batch_name(self, t: str, p: Product) -> str:
         """The summed index that counts samples, where others are summed as well."""

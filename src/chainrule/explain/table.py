@@ -109,9 +109,10 @@ def _samples(p: Part) -> list[str]:
     name = p.batch.rstrip("'")
     labels = [f"{name}={s.index}" for s in rows]
     width = max(map(len, labels))
+    most = max(len(f"{s.nonzero:,}") for s in rows)
     lines = [f"per sample ({name} counts {len(p.samples):,} samples):"]
     for label, value, s in zip(labels, values, rows, strict=False):
-        what = f"{s.nonzero:,} term{'s' * (s.nonzero != 1)} not 0"
+        what = f"{s.nonzero:>{most},} term{'s' * (s.nonzero != 1)} not 0"
         lines.append(f"  {label.ljust(width)}  {value}   {what}")
     if hidden:
         lines.append(f"  {'':{width}}  {values[-1]}   {len(hidden):,} more samples")

@@ -94,6 +94,13 @@ def system_for(system: System, t: str, of: str | None) -> System:
     return derive.backward(forward, of, list(dict.fromkeys((*inputs, base))))
 
 
+def inputs_for(system: System, target: str, of: str | None = None) -> tuple[str, ...]:
+    """The arrays that explaining one element takes."""
+    t, _ = read_target(target)
+    system = system_for(system, t, of)
+    return part_for(system, t).inputs if t in system.outputs else system.inputs
+
+
 def part_for(system: System, t: str) -> System:
     """What it takes to compute one tensor."""
     updated = {t: system.by_target[t]} if t in system.updates else {}

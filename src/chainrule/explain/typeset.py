@@ -57,7 +57,8 @@ def block(x: Explanation, environment: str = "align*") -> str:
     kept = [row for k, row in enumerate(rows) if k == 0 or row[1] != rows[k - 1][1]]
     zero = sum(z.count for z in x.zeros)
     total = sum(p.count for p in x.parts)
-    note = f"{zero:,} of {total:,} terms are 0" if zero and total > 1 else ""
+    verb = "is" if zero == 1 else "are"
+    note = f"{zero:,} of {total:,} terms {verb} 0" if zero and total > 1 else ""
     last = len(kept) - 1
     return align([(a, b, note if k == last else "") for k, (a, b) in enumerate(kept)], environment)
 
