@@ -11,7 +11,8 @@ from chainrule.explain.model import Factor, Part, Term, Zeros
 from chainrule.explain.numbers import aligned, factor, shown
 from chainrule.explain.window import inner_lines
 
-TERMS = 8  # of a sum
+ALL = 10  # so many terms of a sum are all shown,
+TERMS = 6  # of more than that only the largest
 SAMPLES = 6
 REASONS = 4
 
@@ -38,9 +39,9 @@ def _table(p: Part, total: str, others: Sequence[Part], value: float) -> list[st
     lines = _samples(p)
     if not p.nonzero and not others:
         return lines
-    rows = p.terms[:TERMS]
+    rows = p.terms[: ALL if p.nonzero <= ALL else TERMS]
     hidden = p.nonzero - len(rows)
-    rest = added([p.rest[1], *(t.value for t in p.terms[TERMS:])])
+    rest = added([p.rest[1], *(t.value for t in p.terms[len(rows) :])])
     header, cells_of = _columns(p, rows) if rows else ("", [])
     sums = [p.value, *(q.value for q in others), *([value] if others else [])]
     numbers = [t.value for t in rows] + [rest] * bool(hidden) + sums
