@@ -8,13 +8,16 @@ whichever thread it is that runs it; so no result depends on the number of threa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 
+from chainrule.expr import Access, const
 from chainrule.native import host
 from chainrule.native.emit import I64, PTR, Evaluator, Linear, Tile, Value
+from chainrule.native.loops import Nest, positions
 from chainrule.native.memory import Buffer
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import LANES, Layout, Stage
@@ -49,7 +52,7 @@ def module_of(layout: Layout, dtype: str, profile: bool = False) -> ir.Module:
 
 def _lane_bytes(layout: Layout, p: Plan) -> int:
     """The distance from one lane to the next of the lane sums that a nest reads."""
-    for t in p.nest.reads:
+    for t in (t for q in p.all for t in q.nest.reads):
         if layout.buffers[t].place == "lanes":
             for stage in layout.stages:
                 if any(q.nest.target == t for q in stage.samples):
@@ -59,7 +62,7 @@ def _lane_bytes(layout: Layout, p: Plan) -> int:
 
 def tensors_of(layout: Layout, p: Plan) -> list[Buffer]:
     """The buffers a nest touches, its target first, each once."""
-    names = [p.nest.target, *p.nest.reads]
+    names = [t for q in p.all for t in (q.nest.target, *q.nest.reads)]
     return list({layout.buffers[t].slot: layout.buffers[t] for t in names}.values())
 
 
@@ -88,7 +91,8 @@ class _Function:
         for b, a in zip(touched, self.function.args[len(_INT_ARGUMENTS) + 1 :], strict=True):
             a.add_attribute("noalias")
             by_slot[b.slot] = a
-        self.pointers = {t: by_slot[layout.buffers[t].slot] for t in (p.nest.target, *p.nest.reads)}
+        names = [t for q in p.all for t in (q.nest.target, *q.nest.reads)]
+        self.pointers = {t: by_slot[layout.buffers[t].slot] for t in names}
 
     def emit(self) -> ir.Function:
         builder = ir.IRBuilder(self.function.append_basic_block("entry"))
@@ -176,11 +180,12 @@ class _Function:
 
     def everything_fits(self, name: str) -> bool:
         """Whether whole vectors at the end of the index stay inside every buffer they touch."""
-        e, nest = self.e, self.nest
-        e.use(Tile({name: 1}, name, self.plan.width, nest.extents[name] or 0))
-        axes = [(nest.target, nest.store), *((a.tensor, a.axes) for a in nest.accesses())]
+        e, plans = self.e, self.plan.all
+        e.use(Tile({name: 1}, name, self.plan.width, self.nest.extents[name] or 0))
+        axes = [(q.nest.target, q.nest.store) for q in plans]
+        axes += [(a.tensor, positions(a)) for q in plans for a in q.nest.accesses()]
         touched = [(t, a) for t, a in axes if any(name in x.names for x in a)]
-        return all(e.has_room(self.layout.buffers[t], a) for t, a in touched)  # type: ignore[arg-type]
+        return all(e.has_room(self.layout.buffers[t], a) for t, a in touched)
 
     def last(self, name: str, units: int, shared: bool, emit: Callable[[], None]) -> None:
         """What does not fill a tile; of a shared loop, only the thread with the last unit."""
@@ -205,30 +210,37 @@ class _Function:
 
     def tile(self, counts: dict[str, int], tail: int) -> None:
         """The values at the points of one tile, and their stores."""
-        e, p, nest = self.e, self.plan, self.nest
+        e, p = self.e, self.plan
         e.use(Tile(dict(counts), p.vector, p.width, tail))
-        target = self.layout.buffers[nest.target]
-        places = {n for a in nest.store for n in a.names}
-        sizes = [counts[n] if n in places or n == p.vector else 1 for n in e.names]
-        points = [()]  # type: list[tuple[int, ...]]
-        for size in sizes:
-            points = [(*q, c) for q in points for c in range(size)]
-        if target.whole:
-            values = [e.access(nest.body, q) for q in points]  # type: ignore[arg-type]
-        else:
-            values = [e.value(nest.body, q) for q in points]
-        for q, value in zip(points, values, strict=True):
+        results = []
+        for q in p.all:
+            e.nest, e.methods = q.nest, q.methods
+            target = self.layout.buffers[q.nest.target]
+            points = self.points(q.nest, counts)
+            if target.whole:
+                body = q.nest.body
+                assert isinstance(body, Access)
+                values = [e.access(body, at) for at in points]
+            else:
+                values = [e.value(q.nest.body, at) for at in points]
+            results += [(q.nest, target, at, v) for at, v in zip(points, values, strict=True)]
+        for nest, target, at, value in results:
             if nest.lane is not None:
-                value = e.operate("fadd", self.old(target, q), value)
-            e.store(target, nest.store, q, value)
+                value = e.operate("fadd", self.old(target, at), value)
+            e.store(target, nest.store, at, value)
+        e.nest, e.methods = p.nest, p.methods
+
+    def points(self, nest: Nest, counts: dict[str, int]) -> list[tuple[int, ...]]:
+        """The points of the tile that the nest has results at."""
+        places = {n for a in nest.store for n in a.names}
+        sizes = [counts[n] if n in places or n == self.plan.vector else 1 for n in self.e.names]
+        return list(itertools.product(*map(range, sizes)))
 
     def old(self, target: Buffer, point: tuple[int, ...]) -> Value:
         e = self.e
         at = e.address(target, self.nest.store, point)
         assert at is not None
         pointer = e.pointer(target, self.nest.store, point, at)
-        from chainrule.expr import Access
-
         return e.load(target, Access(target.name, self.nest.store, None), pointer, at, point)
 
 
@@ -473,8 +485,5 @@ def _call_pointer(b: ir.IRBuilder, pointer: Value) -> None:
     typed = b.inttoptr(b.ptrtoint(pointer, I64), ir.PointerType(kind))
     b.call(typed, [])
 
-
-from chainrule.expr import const  # noqa: E402
-from chainrule.native.loops import Nest  # noqa: E402
 
 _NO_NEST = Nest("", (), (), const(0), {})

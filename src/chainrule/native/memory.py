@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 Extent = int | None
 OWN = frozenset({"static", "batch", "block", "lanes"})
 ALIGNMENT = 64
+_PAGE, _SKEW = 4096, 1088
 
 
 @dataclass
@@ -104,12 +105,15 @@ Allocator = Callable[[Sequence[int]], tuple[list[int], object]]
 def allocate(sizes: Sequence[int]) -> tuple[list[int], object]:
     """Zeroed memory for buffers of these sizes in bytes: their addresses, and what keeps them.
 
-    They stand one behind the other.  A test puts each against a page that cannot be touched.
+    They stand one behind the other, but no two at the same place in a page: a processor takes
+    addresses that agree in their last twelve bits for the same at first sight.  A test puts each
+    against a page that cannot be touched.
     """
     offsets, total = [], 0
-    for size in sizes:
+    for k, size in enumerate(sizes):
+        total += (k * _SKEW - total) % _PAGE
         offsets.append(total)
-        total += -(-size // ALIGNMENT) * ALIGNMENT + ALIGNMENT
+        total += size
     block = (ctypes.c_char * (total + ALIGNMENT))()
     start = -(-ctypes.addressof(block) // ALIGNMENT) * ALIGNMENT
     return [start + o for o in offsets], block

@@ -28,6 +28,7 @@ from chainrule.native.loops import Nest, positions
 
 _LATENCY = 4.0  # cycles until an accumulator can be added to again
 _UNUSED = 4  # registers kept free of accumulators
+_BATCH = 64  # samples that a sum over the whole batch is taken to have
 _ROWS = tuple(range(1, 17))
 
 
@@ -63,7 +64,8 @@ class Plan:
     tile      index -> values taken together (of the vector index: vectors)
     vector    the index along registers, and how many values are in one
     methods   for an access's axis behind pad: how reading outside is dealt with
-              "trim:m" the loop over m is shortened, "halo" zeros stand there, "test" it is tested
+                      "trim:m" the loop over m is shortened, "halo" zeros stand there, "test" it is tested
+    others    plans of the same loops, whose results are worked out at the same points
     """
 
     nest: Nest
@@ -72,6 +74,12 @@ class Plan:
     vector: str | None
     width: int
     methods: Mapping[tuple[Access, int], str] = field(default_factory=dict)
+    others: tuple[Plan, ...] = ()
+
+    @property
+    def all(self) -> tuple[Plan, ...]:
+        """This plan and the others that its loops carry along."""
+        return (self, *self.others)
 
 
 def plan(nest: Nest, machine: Machine, block: int) -> Plan:
@@ -127,7 +135,7 @@ def _cheapest(
     base = {vector: 1} if vector else {}
     if work is None or work.steps < 4:
         return base
-    rows = [n for n in nest.loops if n != vector]
+    rows = [n for n in reversed(nest.loops) if n != vector]  # of equals, the nearest in memory
     sizes = {n: block if nest.extents[n] is None else (nest.extents[n] or 0) for n in nest.loops}
     vectors = -(-sizes[vector] // width) if vector else 1
     limit = machine.registers - _UNUSED
@@ -214,8 +222,8 @@ def main_sum(nest: Nest, vector: str | None, block: int) -> _Work | None:
     for e in walk(nest.body):
         if not isinstance(e, Reduce) or e.op != "sum":
             continue
-        steps = math.prod(block if nest.extents[n] is None else nest.extents[n] or 1
-                          for n in e.names)  # fmt: skip
+        rows = block if nest.sample else max(block, _BATCH)
+        steps = math.prod(nest.extents[n] or rows for n in e.names)
         reads = tuple(
             _read(nest, a, e, vector)
             for a in dict.fromkeys(x for x in walk(e.body) if isinstance(x, Access))
@@ -325,3 +333,48 @@ def _same_sum(body: Expr, e: Access, name: str) -> bool:
     if isinstance(body, Reduce) and name in body.names:
         return True
     return all(_same_sum(c, e, name) for c in children(body))
+
+
+# ---------------------------------------------------------------- plans that share their loops
+
+
+def fused(plans: Sequence[Plan]) -> list[Plan]:
+    """Plans without long sums put together where their loops are the same.
+
+    A plan may move up to an earlier one if nothing it reads is made in between.
+    """
+    made: list[Plan] = []
+    for p in plans:
+        home = next((k for k, q in enumerate(made) if _joins(p, q, made[k:])), None)
+        if home is None:
+            made.append(p)
+        else:
+            made[home] = replace(made[home], others=(*made[home].others, p))
+    return made
+
+
+def _joins(p: Plan, head: Plan, following: Sequence[Plan]) -> bool:
+    a, b = p.nest, head.nest
+    same = (
+        (p.order, p.vector, p.width, dict(p.tile), a.lane is None)
+        == (head.order, head.vector, head.width, dict(head.tile), True)
+        and b.lane is None
+        and (a.sample is None) == (b.sample is None)
+        and all(a.extents[n] == b.extents[n] for n in a.extents if n in b.extents)
+        and not any(
+            q.methods and any(m[:4] == "trim" for m in q.methods.values()) for q in (p, head)
+        )  # fmt: skip
+    )
+    if not same or any(_long(q.nest) for q in (p, head)) or len(head.others) >= 8:
+        return False
+    reads = set(a.reads)
+    if any(q.nest.target in reads for f in following for q in f.all):
+        return False
+    # what is written must not be read by what it moves past, nor by what it joins
+    return not any(a.target in q.nest.reads for f in following for q in f.all)
+
+
+def _long(nest: Nest) -> bool:
+    sizes = [math.prod(nest.extents[n] or _BATCH for n in e.names)
+             for e in walk(nest.body) if isinstance(e, Reduce)]  # fmt: skip
+    return max(sizes, default=1) > 16

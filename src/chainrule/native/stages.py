@@ -37,7 +37,7 @@ from chainrule.native.loops import (
     residue_nests,
 )
 from chainrule.native.memory import Buffer
-from chainrule.native.schedule import Machine, Plan, plan, reach, settle
+from chainrule.native.schedule import Machine, Plan, fused, plan, reach, settle
 from chainrule.ranges import Ranges
 from chainrule.system import System
 
@@ -85,12 +85,12 @@ def description(made: Layout) -> str:
         parts.append(repr(b))
     for k, stage in enumerate(made.stages):
         parts.append(f"stage {k} {stage.lane_bytes}")
-        for p in (*stage.samples, *stage.shared):
+        for p in (q for head in (*stage.samples, *stage.shared) for q in head.all):
             n = p.nest
             methods = [(str(e), k, m) for (e, k), m in p.methods.items()]
             parts.append(
                 f"{n.target}{n.store} {n.loops} {n.lane} {n.body} {dict(n.extents)} "
-                f"{p.order} {dict(p.tile)} {p.vector} {p.width} {methods}"
+                f"{p.order} {dict(p.tile)} {p.vector} {p.width} {methods} {len(p.others)}"
             )
     return "\n".join(parts)
 
@@ -154,6 +154,9 @@ class _Builder:
         for p, level in zip(plans, levels, strict=True):
             stage = stages[level]
             (stage.samples if p.nest.sample else stage.shared).append(p)
+        for stage in stages:
+            stage.samples = fused(stage.samples)
+            stage.shared = fused(stage.shared)
         self.set_lanes(stages)
         return Layout(stages, self.buffers, self.block, self.machine, self.results, objective)
 

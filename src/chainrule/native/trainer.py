@@ -213,4 +213,4 @@ def _order(order: Any, rows: int) -> NDArray[np.int64]:
 
 
 def _is_count(n: Any) -> bool:
-    return isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1
+    return isinstance(n, (int, np.integer)) and not isinstance(n, bool) and int(n) >= 1
