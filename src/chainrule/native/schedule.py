@@ -64,7 +64,7 @@ class Plan:
     tile      index -> values taken together (of the vector index: vectors)
     vector    the index along registers, and how many values are in one
     methods   for an access's axis behind pad: how reading outside is dealt with
-                      "trim:m" the loop over m is shortened, "halo" zeros stand there, "test" it is tested
+              "trim:m": the loop over m is shortened; "halo": zeros stand there; "test"
     others    plans of the same loops, whose results are worked out at the same points
     """
 
@@ -363,7 +363,7 @@ def _joins(p: Plan, head: Plan, following: Sequence[Plan]) -> bool:
         and all(a.extents[n] == b.extents[n] for n in a.extents if n in b.extents)
         and not any(
             q.methods and any(m[:4] == "trim" for m in q.methods.values()) for q in (p, head)
-        )  # fmt: skip
+        )
     )
     if not same or any(_long(q.nest) for q in (p, head)) or len(head.others) >= 8:
         return False

@@ -14,14 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import (
+    ZERO,
     Access,
     Affine,
+    Axis,
     Call,
     Compare,
     Expr,
+    Index,
     Mul,
     Pow,
     Reduce,
+    affine,
     bare,
     mul,
     rebuild,
@@ -185,10 +189,10 @@ class _Builder:
 
         def go(e: Expr) -> Expr:
             if isinstance(e, Reduce) and e.op == "sum" and isinstance(e.body, Mul):
-                group = _computed_factors(e.body)
+                group = _computed_factors(e.body, self.shapes)
                 if group is not None:
                     first, factors = group
-                    inside = self.named(n, first, factors, made)
+                    inside = self.named(first, factors, made)
                     rest = [f for f in e.body.factors if f not in factors]
                     return Reduce(e.op, e.binders, mul(inside, *rest))
                 return e
@@ -197,18 +201,22 @@ class _Builder:
         body = go(n.body)
         return [*made, replace(n, body=body)]
 
-    def named(self, n: Nest, first: Access, factors: list[Expr], made: list[Nest]) -> Access:
-        """The product of some factors as a tensor with the axes of the first."""
-        loops = [a.bare for a in positions(first) if a.bare]
-        places = {name: f"i{k}" for k, name in enumerate(loops)}
-        body = rename_bound(mul(*factors), places)
+    def named(self, first: Access, factors: list[Expr], made: list[Nest]) -> Access:
+        """The product of some factors, all read at one position, as a tensor of its own."""
+        shape = self.shapes[first.tensor]
+        axes = tuple(bare(f"i{k}") if n != 1 else affine((), 0) for k, n in enumerate(shape))
+
+        def here(e: Expr) -> Expr:
+            return Access(e.tensor, axes, None) if isinstance(e, Access) else rebuild(e, here)
+
+        body = mul(*map(here, factors))
         if body not in self.products:
             name = self.products[body] = f"{first.tensor}∘{len(self.products) or ''}"
-            extents = {places[i]: n.extents[i] for i in loops}
-            axes = tuple(rename_bound(first, places).axes)  # type: ignore[attr-defined]
-            self.shapes[name] = self.shapes[first.tensor]
-            made.append(Nest(name, tuple(places.values()), axes, body, extents))
-        return Access(self.products[body], first.axes, None)
+            loops = tuple(a.bare for a in axes if a.bare is not None)
+            extents = {f"i{k}": n for k, n in enumerate(shape) if n != 1}
+            self.shapes[name] = shape
+            made.append(Nest(name, loops, axes, body, extents))
+        return Access(self.products[body], first.axes, first.pad)
 
     def collected(self, n: Nest) -> list[Nest]:
         """A sum over the batch as a sum over each block's samples, if that is the better way."""
@@ -300,7 +308,7 @@ class _Builder:
     def copy(self, t: str, name: str, order: Sequence[int] | None = None) -> Nest:
         """A nest that copies a tensor, its axes in another order if one is given."""
         shape = self.shapes[t]
-        axes = [bare(f"{'ijklmnpqrs'[k]}") if n != 1 else Affine((), bare("i").offset)
+        axes = [bare("ijklmnpqrs"[k]) if n != 1 else affine((), 0)
                 for k, n in enumerate(shape)]  # fmt: skip
         turned = [axes[k] for k in order] if order else axes
         self.shapes[name] = tuple(shape[k] for k in order) if order else shape
@@ -520,24 +528,34 @@ def _count(e: Expr, x: Expr) -> int:
     return sum(y is x for y in walk(e))
 
 
-def _computed_factors(e: Mul) -> tuple[Access, list[Expr]] | None:
-    """Factors of a product that are worked out, not just read, with those over the same indices.
+def _computed_factors(e: Mul, shapes: Mapping[str, Shape]) -> tuple[Access, list[Expr]] | None:
+    """Factors of a product that are worked out, not just read, with those at the same position.
 
-    The first of them is the access whose axes are just these indices.
+    The first of them is an access that is a factor: behind pad it makes the product 0 outside.
     """
     for f in e.factors:
-        if not isinstance(f, (Compare, Call, Pow)) or not f.free:
+        if not isinstance(f, (Compare, Call, Pow)):
             continue
-        wanted = set(f.free)
-        group = [g for g in e.factors if g.free and set(g.free) <= wanted]
-        accesses = [a for g in group for a in walk(g) if isinstance(a, Access)]
-        if any(isinstance(x, Reduce) for g in group for x in walk(g)):
+        reads = [a for a in walk(f) if isinstance(a, Access)]
+        if not reads or any(isinstance(x, (Reduce, Index)) for x in walk(f)):
             continue
-        if any(a.pad is not None or any(x.bare is None and x.terms for x in positions(a))
-               for a in accesses):  # fmt: skip
+        axes, shape = reads[0].axes, shapes[reads[0].tensor]
+        group = [g for g in e.factors if _reads_only(g, axes, shape, shapes)]
+        first = next((g for g in group if isinstance(g, Access)), None)
+        if first is None or f not in group:
             continue
-        whole = [a for a in accesses if set(a.free) == wanted
-                 and len(wanted) == sum(bool(x.names) for x in positions(a))]  # fmt: skip
-        if whole and any(g.free and g not in group for g in e.factors):
-            return whole[0], group
+        if first.pad is None and any(a.pad is not None for a in reads):
+            continue
+        if first.pad in (None, ZERO) and any(g.free and g not in group for g in e.factors):
+            return first, group
     return None
+
+
+def _reads_only(e: Expr, axes: tuple[Axis, ...], shape: Shape, shapes: Mapping[str, Shape]) -> bool:
+    """Whether e reads tensors of one shape at one position, and is made of nothing else."""
+    reads = [a for a in walk(e) if isinstance(a, Access)]
+    return (
+        bool(reads)
+        and all(a.axes == axes and shapes[a.tensor] == shape for a in reads)
+        and not any(isinstance(x, (Reduce, Index)) for x in walk(e))
+    )
