@@ -149,10 +149,23 @@ def _cheapest(
                 tile = dict(zip(names, counts, strict=True))
                 if vector:
                     tile[vector] = u
+                if _registers(work, tile) > machine.registers:
+                    continue
                 c = _cost(nest, machine, work, tile, sizes, vector, width)
                 if c < cost * 0.999:
                     best, cost = tile, c
     return best
+
+
+def _registers(work: _Work, tile: Mapping[str, int]) -> int:
+    """Registers a step takes: accumulators, and what is read for more than one of them."""
+    points = math.prod(tile.values())
+    total = points + 1
+    for read in work.reads:
+        distinct = math.prod(c for n, c in tile.items() if n in read.names)
+        if distinct < points:
+            total += distinct
+    return total
 
 
 def _counts(n: int, limit: int) -> list[int]:
@@ -187,7 +200,7 @@ def _cost(
             lines += distinct / (1 if read.by_vector else along) / read.run
         fma = points * machine.cycles(width)
         copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
-        step = max(fma, loads, _LATENCY / copies) + 0.4 + 0.2 * lines
+        step = max(fma, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
         total += times * (work.steps * step + 8 + 2 * points)
     return outer * total * _outside(nest, set(tile))
 

@@ -47,7 +47,7 @@ from chainrule.system import System
 
 LANES = 16
 _LANE_BYTES = 1 << 20  # a sum larger than this is not kept once for each lane
-_CACHE = 1 << 20  # what a block's tensors may fill
+_CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
 _BLOCKS = (8, 4, 2, 1)
 NEW = "⁺"
 
