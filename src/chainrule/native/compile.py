@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import FormulaError
-from chainrule.native import cache, host, memory
+from chainrule.native import cache, host, memory, report
+from chainrule.native.kernel import module_of
 from chainrule.native.loops import batch_axes
-from chainrule.native.runtime import Code, Instance, address_of, multiply_adds
+from chainrule.native.runtime import Code, Instance, address_of, multiply_adds, optimised
 from chainrule.native.schedule import Machine
 from chainrule.native.stages import Layout, description, layout
 from chainrule.ranges import Shape, numeric
@@ -21,6 +22,7 @@ from chainrule.system import System
 Array = NDArray[Any]
 DTYPES = ("float32", "float64")
 _SMALL = 1 << 12  # bytes: arrays below are copied in, which costs less than asking where they are
+_PROFILE_CALLS = 20
 WORTH_THREADS = 200_000  # multiply-adds of a call
 
 
@@ -120,6 +122,7 @@ class Compiled:
         self._inputs = system.inputs
         self._batch = batch_axes(system)
         self._lock = threading.Lock()
+        self._latest: Code | None = None
         self._calls: dict[Any, _Call] = {}
         self._codes: dict[Any, Code] = {}
 
@@ -141,6 +144,53 @@ class Compiled:
             call = self._prepare(given, outputs)
         with call.lock:
             return call.run(given)
+
+    # ------------------------------------------------------------ a look inside
+
+    @property
+    def source(self) -> str:
+        """The loop nests of the latest sizes, as readable text."""
+        return report.source(self._code.layout)
+
+    @property
+    def llvm(self) -> str:
+        """LLVM's intermediate code for them, after its passes."""
+        return str(optimised(module_of(self._code.layout, self.dtype))[0])
+
+    @property
+    def assembly(self) -> str:
+        """The machine code for them, as text."""
+        module, machine = optimised(module_of(self._code.layout, self.dtype))
+        return str(machine.emit_assembly(module))
+
+    def report(self, /, **arrays: Any) -> report.Report:
+        """What each nest does; with arrays, it is run some times and each nest's time measured."""
+        if not arrays:
+            return report.report(self._code.layout)
+        self(**arrays)
+        code = Code(self._code.layout, self.dtype, profile=True)
+        given = [real_array(t, arrays[t]) for t in self._inputs]
+        ranges = numeric(
+            self.system, dict(zip(self._inputs, (a.shape for a in given), strict=True))
+        )
+        call = _Call(self, code, self.threads, self._rows(given), ranges.shapes, code.layout.wanted)
+        for _ in range(_PROFILE_CALLS):
+            call.run(given)
+        return report.report(code.layout, list(call.instance.profile)[: call.instance.count])
+
+    @property
+    def _code(self) -> Code:
+        if self._latest is None:
+            raise FormulaError(
+                "nothing is compiled yet: the sizes are not known",
+                hint="call it once with arrays",
+            )
+        return self._latest
+
+    def _rows(self, given: Sequence[Array]) -> int:
+        """The batch's rows among what is given."""
+        batch = self._batch or {}
+        return next((len(a) for t, a in zip(self._inputs, given, strict=True) if batch.get(t)), 1)
 
     def _check_names(self, arrays: Mapping[str, Any]) -> None:
         missing = [t for t in self._inputs if t not in arrays]
@@ -187,6 +237,7 @@ class Compiled:
         if code is None:
             made = layout(self.system, ranges, batch, names, integers, machine_for(self.dtype))
             code = self._codes[key] = code_for(made, self.dtype, self.cache)
+        self._latest = code
         rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
         worth = multiply_adds(code.layout, rows) >= WORTH_THREADS
         return _Call(self, code, self.threads if worth else 1, rows, ranges.shapes, names)

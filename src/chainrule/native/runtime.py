@@ -152,8 +152,9 @@ class Instance:
         (sync,), kept = self.allocate([SYNC_BYTES])
         self.kept.append(kept)
         self.set(tables=ctypes.addressof(self.tables), sync=sync, rest=_REST, threads=threads)
-        count = sum(1 for _ in self.layout.plans)
-        self.profile = (ctypes.c_int64 * (2 * count))(*[0] * count, *[-1] * count)
+        self.count = sum(1 for _ in self.layout.plans)
+        # cycles in each nest, in all and the fewest of a call
+        self.profile = (ctypes.c_int64 * (2 * self.count))(*[0] * self.count, *[-1] * self.count)
         self.set(profile=ctypes.addressof(self.profile))
         self.place_static()
         self.address = ctypes.addressof(self.call)

@@ -75,6 +75,11 @@ class Layout:
     objective: str | None = None
 
     @property
+    def wanted(self) -> tuple[str, ...]:
+        """The results."""
+        return tuple(self.results)
+
+    @property
     def plans(self) -> Iterable[Plan]:
         """All nests, in running order."""
         for stage in self.stages:
