@@ -4,7 +4,7 @@ float32: every one of the 2**32 inputs, against float64 functions of NumPy and S
 error is some 2**-29 of a float32 unit.  float64: random samples of every magnitude, against mpmath.
 Each for every processor named: the host's and the oldest x86-64 take different instructions.
 
-    python scripts/function_accuracy.py                     # all of it; some 20 minutes on one core
+    python scripts/function_accuracy.py                     # all of it; some 40 minutes on one core
     python scripts/function_accuracy.py --stride 1009       # every 1009th float, in seconds
     python scripts/function_accuracy.py exp tanh --cpu host
 """
@@ -18,7 +18,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -148,32 +150,66 @@ def float32_errors(value: Array, true: Array) -> Array:
     return error
 
 
-def exhaustive(name: str, stride: int) -> dict[str, Any]:
-    """The largest error over all float32 inputs (or every stride-th), and where it is."""
-    native = Native(name, "float32")
-    reference = REFERENCE[name]
-    worst, where, above_one, wrong, count = 0.0, 0.0, 0, 0, 0
-    began = time.time()
+@contextmanager
+def processor(cpu: str) -> Iterator[None]:
+    """Code made inside is for this processor; "host" is the one at hand."""
+    before = os.environ.get("CHAINRULE_CPU", "")
+    os.environ["CHAINRULE_CPU"] = "" if cpu == "host" else cpu
+    try:
+        yield
+    finally:
+        os.environ["CHAINRULE_CPU"] = before
+
+
+@dataclass
+class Worst:
+    """The largest error so far, and how many were beyond a unit or wrong altogether."""
+
+    error: float = 0.0
+    at: float = 0.0
+    above_one: int = 0
+    wrong: int = 0
+
+    def add(self, x: Array, error: Array) -> None:
+        """Count in the errors at these inputs."""
+        self.wrong += int(np.count_nonzero(np.isinf(error)))
+        self.above_one += int(np.count_nonzero(error > 1))
+        k = int(np.argmax(error))
+        if error[k] > self.error:
+            self.error, self.at = float(error[k]), float(x[k])
+
+    def row(self, count: int) -> dict[str, Any]:
+        """As the JSON has it."""
+        return {
+            "inputs": count,
+            "worst_ulp": round(self.error, 4) if not self.wrong else "special value wrong",
+            "at": float.hex(self.at),
+            "share_above_1_ulp": self.above_one / count,
+            "special_values_wrong": self.wrong,
+        }
+
+
+def exhaustive(name: str, stride: int, cpus: Sequence[str] = ("host",)) -> dict[str, Any]:
+    """The largest error over all float32 inputs (or every stride-th) for each processor.
+
+    The true values are what takes the time, so each serves all processors.
+    """
+    natives = {}
+    for cpu in cpus:
+        with processor(cpu):
+            natives[cpu] = Native(name, "float32")
+    found = {cpu: Worst() for cpu in cpus}
+    count = 0
     steps = np.arange(CHUNK, dtype=np.uint32) * np.uint32(stride)
     for start in range(0, 1 << 32, CHUNK * stride):
         inside = (((1 << 32) - start) + stride - 1) // stride
         x = (steps[:inside] + np.uint32(start)).view(np.float32)
-        with np.errstate(all="ignore"):
-            error = float32_errors(native(x), reference(x.astype(np.float64)))
         count += len(x)
-        wrong += int(np.count_nonzero(np.isinf(error)))
-        above_one += int(np.count_nonzero(error > 1))
-        k = int(np.argmax(error))
-        if error[k] > worst:
-            worst, where = float(error[k]), float(x[k])
-    return {
-        "inputs": count,
-        "worst_ulp": round(worst, 4) if math.isfinite(worst) else "special value wrong",
-        "at": float.hex(where),
-        "share_above_1_ulp": above_one / count,
-        "special_values_wrong": wrong,
-        "seconds": round(time.time() - began, 1),
-    }
+        with np.errstate(all="ignore"):
+            true = REFERENCE[name](x.astype(np.float64))
+            for cpu, native in natives.items():
+                found[cpu].add(x, float32_errors(native(x), true))
+    return {cpu: worst.row(count) for cpu, worst in found.items()}
 
 
 MPMATH: dict[str, Callable[[Any, Any], Any]] = {
@@ -260,30 +296,36 @@ def main() -> int:
     names = given.names or [*REFERENCE, "pow"]
     missed = False
     found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    for cpu in given.cpu:
-        os.environ["CHAINRULE_CPU"] = "" if cpu == "host" else cpu
-        entry = found.setdefault(host.cpu_name(), {"float32": {}, "float64": {}})
-        entry["vector_bytes"] = host.vector_bytes()
-        entry["llvm"] = ".".join(map(str, llvm.llvm_version_info))
-        for name in names:
-            if name in REFERENCE:
-                entry["float32"][name] = row = exhaustive(name, given.stride)
-                missed |= row["worst_ulp"] == "special value wrong" or row["worst_ulp"] > 2
-                print(f"{cpu:8} float32 {name:9} {row}", flush=True)
-            if name in MPMATH or name == "pow":
-                entry["float64"][name] = row = (
-                    sampled(name, given.samples)
-                    if name in MPMATH
-                    else power_errors("float64", given.samples)
-                )
-                print(f"{cpu:8} float64 {name:9} {row}", flush=True)
-            if name == "pow":
-                entry["float32"][name] = row = power_errors("float32", given.samples)
-                print(f"{cpu:8} float32 {name:9} {row}", flush=True)
-            if not given.no_write:
-                found["versions"] = {"llvmlite": llvmlite.__version__, "numpy": np.__version__}
-                RESULT.parent.mkdir(parents=True, exist_ok=True)
-                RESULT.write_text(json.dumps(found, indent=1) + "\n")
+
+    def keep(cpu: str, dtype: str, name: str, row: dict[str, Any]) -> None:
+        with processor(cpu):
+            entry = found.setdefault(host.cpu_name(), {"float32": {}, "float64": {}})
+            entry["vector_bytes"] = host.vector_bytes()
+        entry[dtype][name] = row
+        print(f"{cpu:8} {dtype} {name:9} {row}", flush=True)
+
+    for name in names:
+        began = time.time()
+        if name in REFERENCE:
+            for cpu, row in exhaustive(name, given.stride, given.cpu).items():
+                keep(cpu, "float32", name, row)
+                missed |= row["special_values_wrong"] > 0 or row["worst_ulp"] > 2
+        for cpu in given.cpu:
+            with processor(cpu):
+                if name in MPMATH:
+                    keep(cpu, "float64", name, sampled(name, given.samples))
+                if name == "pow":
+                    for dtype in ("float32", "float64"):
+                        keep(cpu, dtype, name, power_errors(dtype, given.samples))
+        print(f"  {time.time() - began:.0f} s", flush=True)
+        if not given.no_write:
+            found["versions"] = {
+                "llvm": ".".join(map(str, llvm.llvm_version_info)),
+                "llvmlite": llvmlite.__version__,
+                "numpy": np.__version__,
+            }
+            RESULT.parent.mkdir(parents=True, exist_ok=True)
+            RESULT.write_text(json.dumps(found, indent=1) + "\n")
     return int(missed)
 
 
