@@ -10,6 +10,7 @@ from chainrule.explain.model import Cell, Factor, Inner, Part, Sample, Term, Zer
 from chainrule.explain.target import (
     check_place,
     inputs_for,
+    only_objective,
     part_for,
     read_target,
     system_for,
@@ -48,4 +49,5 @@ def explain(
     name, index = read_target(target)
     work = Numbers(system, ranges, arrays)
     check_place(name, index, tuple(work.after[name].shape))
+    of = only_objective(system) if of is None else of
     return Explanation(Builder(work, of), name, index, depth, of)

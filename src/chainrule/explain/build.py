@@ -22,7 +22,7 @@ from chainrule.explain.writing import (
     unpadded,
     with_numbers,
 )
-from chainrule.explain.zeros import Reasons
+from chainrule.explain.zeros import Reasons, from_afar
 from chainrule.expr import Access, Affine, Compare, Const, Expr, Pow, Reduce, Size, rebuild, walk
 
 TERMS = 100  # of a sum, as objects; those beyond are added up
@@ -188,11 +188,13 @@ class Builder:
         found = self.reasons.of_tensor(tensor) if tensor else None
         if found is None:
             return ""
+        root = from_afar(root)
         hit = [k for k, r in enumerate(found.reasons) if r.root == root]
         count = int(np.sum(np.isin(found.codes, hit)))
         if not count or found.codes.size == 1:
             return ""
-        return f"{count:,} of the {found.codes.size:,} entries of {tensor} are 0: {root}"
+        verb = "is" if count == 1 else "are"
+        return f"{count:,} of the {found.codes.size:,} entries of {tensor} {verb} 0: {root}"
 
     def batch_name(self, t: str, p: Product) -> str:
         """The summed index that counts samples, where others are summed as well."""

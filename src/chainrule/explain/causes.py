@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from chainrule.explain.model import element_name
 from chainrule.explain.numbers import shown
 from chainrule.explain.products import Product, products
 from chainrule.explain.values import Place, at
@@ -88,7 +89,7 @@ class Causes:
 
     def element(self, t: str, place: Place) -> str:
         """Why this element is 0, in numbers."""
-        name = f"{t}[{','.join(map(str, place))}]"
+        name = element_name(t, place)
         left = self.work.left(t, place)
         best: tuple[int, Product, Found] | None = None
         for p in self.bound(t, left):

@@ -190,7 +190,8 @@ def activation(b: Builder, x: Explanation, s: Statement) -> Note:
     for f in b.work.system.statements:
         if isinstance(f.body, Call) and f.body.function in ("sigmoid", "tanh", "relu"):
             used = [e for g in body for e in walk(g) if isinstance(e, Access)]
-            if any(e.tensor == f.target for e in used) and x.tensor.startswith("δ"):
+            applied = x.tensor.removeprefix("δ") in f.reads
+            if applied and any(e.tensor == f.target for e in used):
                 name, value = f.body.function, f.target
                 rule = {
                     "sigmoid": f"sigmoid' = {value}*(1 - {value}), at its value {value}",
@@ -241,7 +242,7 @@ def cancelling(b: Builder, x: Explanation, s: Statement) -> Note:
 
 def forks(b: Builder, x: Explanation, s: Statement) -> Note:
     """A value that is used several times."""
-    through = [p.via for p in x.parts if p.via]
+    through = {p.via for p in x.parts if p.via}
     if len(through) > 1:
         t = x.tensor.removeprefix("δ")
         yield f"{t} is used in {len(through)} places: the gradients of all of them are added"

@@ -29,7 +29,7 @@ def tables(x: Explanation) -> list[str]:
         lines += workings(p.terms[:2], composite=True)
     if len(sums) > 1:
         lines += ["", *map(_single, others)]
-        parts = plus([factor(p.value) for p in x.parts])
+        parts = plus([factor(settled(p)) for p in x.parts])
         lines += [f"total  {parts} = {shown(x.value)}"]
     return lines
 
@@ -43,7 +43,7 @@ def _table(p: Part, total: str, others: Sequence[Part], value: float) -> list[st
     hidden = p.nonzero - len(rows)
     rest = added([p.rest[1], *(t.value for t in p.terms[len(rows) :])])
     header, cells_of = _columns(p, rows) if rows else ("", [])
-    sums = [p.value, *(q.value for q in others), *([value] if others else [])]
+    sums = [settled(p), *(q.value for q in others), *([value] if others else [])]
     numbers = [t.value for t in rows] + [rest] * bool(hidden) + sums
     results = aligned(list(map(shown, numbers)))
     if hidden:
@@ -63,6 +63,12 @@ def _table(p: Part, total: str, others: Sequence[Part], value: float) -> list[st
             lines.append(" " * (width + 5) + "-" * max(map(len, results)))
         lines.append(f"{label.rjust(width)}     {last}")
     return lines
+
+
+def settled(p: Part) -> float:
+    """A sum as it is shown: where its terms cancel, what is left is rounding and shown as 0."""
+    size = sum(abs(t.value) for t in p.terms) + abs(p.rest[1])
+    return 0.0 if p.nonzero > 1 and abs(p.value) < 1e-14 * size else p.value
 
 
 def _label(p: Part) -> str:
@@ -153,7 +159,7 @@ def because(z: Zeros) -> str:
 
 def ways(parts: Sequence[Part]) -> list[str]:
     """The paths on which a gradient comes back, one line each."""
-    if sum(bool(p.via) for p in parts) < 2:
+    if len({p.via for p in parts if p.via}) < 2:
         return []
     values = aligned([shown(p.value) for p in parts])
     return [f"{v}  through {p.via}" for v, p in zip(values, parts, strict=True) if p.via]

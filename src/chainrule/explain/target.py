@@ -111,13 +111,7 @@ def part_for(system: System, t: str) -> System:
 
 def objective(system: System, t: str) -> str:
     """The one scalar that has a gradient here: named by grad(...), else used by nothing else."""
-    named = {e.of for s in system.statements for e in walk(s.body) if isinstance(e, Grad)}
-    used = {name for s in system.statements for name in s.mentions}
-    forward = [s for s in system.statements if not s.is_update and not s.target.startswith("δ")]
-    scalars = [s.target for s in forward if not s.axes]
-    found = [x for x in scalars if x in named] or [x for x in scalars if x not in used]
-    if not found and len(scalars) == 1:
-        found = scalars
+    found = _objectives(system)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -128,6 +122,21 @@ def objective(system: System, t: str) -> str:
         f"{t}: there are {len(found)} scalars to differentiate: {', '.join(found)}",
         hint=_which(found),
     )
+
+
+def only_objective(system: System) -> str | None:
+    """The one scalar that gradients are of, if there is one."""
+    found = _objectives(system)
+    return found[0] if len(found) == 1 else None
+
+
+def _objectives(system: System) -> list[str]:
+    named = {e.of for s in system.statements for e in walk(s.body) if isinstance(e, Grad)}
+    used = {name for s in system.statements for name in s.mentions}
+    forward = [s for s in system.statements if not s.is_update and not s.target.startswith("δ")]
+    scalars = [s.target for s in forward if not s.axes]
+    found = [x for x in scalars if x in named] or [x for x in scalars if x not in used]
+    return found or (scalars if len(scalars) == 1 else [])
 
 
 def _which(names: Sequence[str]) -> str:

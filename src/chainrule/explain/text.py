@@ -31,8 +31,8 @@ def render(x: Explanation, depth: int) -> str:
     view = View()
     lines = [_title(x), ""]
     lines += _indent(view.element(x, root=True), 2)
-    if x.notes:
-        lines += ["", *_indent([f"note: {n}" for n in x.notes], 2)]
+    if notes := view.new_notes(x):
+        lines += ["", *_indent(notes, 2)]
     level = [x]
     for k in range(depth):
         level = view.new_children(level)
@@ -40,7 +40,9 @@ def render(x: Explanation, depth: int) -> str:
             break
         lines += ["", "where" if k == 0 else "and in these"]
         for child in level:
+            fresh = child.statement not in view.formulas
             lines += ["", *_indent(view.element(child, root=False), 2)]
+            lines += _indent(view.new_notes(child), 4) if fresh else []
     lines += view.omitted(level if depth else [])
     return "\n".join(line.rstrip() for line in lines)
 
@@ -59,6 +61,7 @@ class View:
         self.elements: set[str] = set()
         self.formulas: set[Statement] = set()
         self.more: dict[str, int] = {}
+        self.notes: set[str] = set()
 
     def new_children(self, level: Sequence[Explanation]) -> list[Explanation]:
         """The children to show next, grouped by tensor, none of them shown before."""
@@ -77,6 +80,12 @@ class View:
                 self.elements.add(c.name)
                 found.setdefault(c.tensor, []).append(c)
         return [c for group in found.values() for c in group][:LEVEL]
+
+    def new_notes(self, x: Explanation) -> list[str]:
+        """What has not been said yet."""
+        found = [n for n in x.notes if n not in self.notes]
+        self.notes.update(found)
+        return [f"note: {n}" for n in found]
 
     def omitted(self, last: Sequence[Explanation]) -> list[str]:
         """What there is to ask for further."""
@@ -115,7 +124,8 @@ class View:
         elif sums and (fresh or root):
             below += zero_lines(x.parts)
         elif not sums:
-            below += [f"0: {because(z)}" for z in x.zeros[:1] if x.value == 0 and z.example]
+            named = [z for z in x.zeros[:1] if z.example and not z.reason.endswith(" is 0")]
+            below += [f"0: {because(z)}" for z in named if x.value == 0]
         if brief:
             below += workings([t for p in x.parts for t in p.terms[:SHORT]])
             below += ways(x.parts)
@@ -141,7 +151,12 @@ def _equations(x: Explanation, letters: str, steps: Sequence[str]) -> list[str]:
 
 def _written_out(x: Explanation) -> list[str]:
     """The few terms written out: with names, with numbers, each worked out."""
-    terms = [t for p in x.parts for t in p.terms if t.value != 0 or len(x.parts) == 1]
+    terms = [
+        t
+        for p in x.parts
+        for t in sorted(p.terms, key=lambda t: tuple(t.indices.values()))
+        if t.value != 0 or not p.names
+    ]
     if not terms:
         return []
     names = [product([f.name for f in t.factors]) for t in terms]

@@ -39,7 +39,7 @@ def block(x: Explanation, environment: str = "align*") -> str:
     rows = [(letters, right)]
     if x.left:
         rows.append((left, latex(shown_at(x.statement.body, x.left), x.of)))
-    terms = [t for p in x.parts for t in p.terms if t.value != 0 or len(x.parts) == 1]
+    terms = [t for p in x.parts for t in p.terms if t.value != 0 or not p.names]
     terms.sort(key=lambda t: -abs(t.value))
     count = sum(p.nonzero for p in x.parts)
     more = r" + \cdots" if count > TERMS else ""

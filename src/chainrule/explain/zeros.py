@@ -220,7 +220,8 @@ class Reasons:
             for k, r in enumerate(found.reasons):
                 here = np.any(found.codes == k, axis=summed) & (r.rank < rank)
                 if here.any():
-                    reasons.append(_from_afar(r))
+                    root = from_afar(r.root)
+                    reasons.append(Reason(r.rank, root, root))
                     best[here], rank[here] = len(reasons) - 1, r.rank
             alive = np.any(grid != 0, axis=summed)
             reasons.append(Reason(2, "its terms cancel", "its terms cancel"))
@@ -230,10 +231,9 @@ class Reasons:
         return Found(codes, tuple(reasons))
 
 
-def _from_afar(r: Reason) -> Reason:
+def from_afar(root: str) -> str:
     """A reason as it is told by whoever reads the element."""
-    root = "no window reads it" if r.root == "no output there" else r.root
-    return Reason(r.rank, root, root)
+    return "no window reads it" if root == "no output there" else root
 
 
 def axis_text(axis: object) -> str:
