@@ -8,8 +8,10 @@ with gaps), a sum of products is one einsum over such views, and every element i
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +26,6 @@ from chainrule.expr import (
     Compare,
     Const,
     Expr,
-    Group,
     Index,
     Mul,
     Pow,
@@ -33,13 +34,17 @@ from chainrule.expr import (
     Symbol,
     factors_of,
     terms_of,
+    walk,
 )
 from chainrule.functions import COMPARISONS, FUNCTIONS, REDUCTIONS, Array
+from chainrule.notation import located
 from chainrule.ranges import Ranges, unique
-from chainrule.system import Statement, System
-
+from chainrule.system import Problem, Statement, System
 
 _WORTH_PLANNING = 8192  # multiply-adds
+_MAX_BITS = 1_000_000  # of an exact power
+_INEXACT = "run without exact=True"
+_SMALLER = "give smaller sizes, or smaller arrays"
 
 
 class Value(NamedTuple):
@@ -62,11 +67,43 @@ def evaluate(
         for s in system.order:
             k = system.statements.index(s)
             work = Evaluator(old, ranges.extents[k], ranges.shapes, exact)
-            array = work.statement(unique(s))
+            try:
+                array = work.statement(unique(s))
+            except _NoValue as e:
+                raise located(Problem(e.message, k, e.node or s, e.hint), system) from None
+            except MemoryError:
+                message = f"there is not enough memory to compute {s.target}"
+                raise located(Problem(message, k, s, _SMALLER), system) from None
             out[s.target] = array
             if s.target not in system.updates:
                 old[s.target] = array
     return {s.target: out[s.target] for s in system.statements}
+
+
+def check_exact(system: System) -> None:
+    """Raise FormulaError that points at the first thing that has no value in fractions."""
+    for k, s in enumerate(system.statements):
+        for e in walk(s.body):
+            match e:
+                case Symbol("pi"):
+                    why = "pi is not rational"
+                case Call(name) if name in FUNCTIONS and FUNCTIONS[name].exact is None:
+                    why = f"{name} does not map fractions to fractions"
+                case Reduce(op) if REDUCTIONS[op].exact is None:
+                    why = f"{op} does not map fractions to fractions"
+                case Pow(_, Const(q)) if q.denominator != 1:
+                    why = f"a power with exponent {q} is not rational"
+                case _:
+                    continue
+            raise located(Problem(why, k, e, _INEXACT), system)
+
+
+class _NoValue(FormulaError):
+    """A value that cannot be computed, and the expression at fault where that is known."""
+
+    def __init__(self, message: str, hint: str, node: Expr | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.node = node
 
 
 class Evaluator:
@@ -84,26 +121,38 @@ class Evaluator:
 
     def statement(self, s: Statement) -> Array:
         """The target's array, in its own shape."""
-        full = self.aligned(self.value(s.body), s.indices)
         shape = tuple(self.extents[n] for n in s.indices)
+        _check_memory(s.target, math.prod(shape))
+        full = self.aligned(self.value(s.body), s.indices)
         # always in row-major order and never a view: later statements stride over it
         array = np.array(np.broadcast_to(full, shape), dtype=self.dtype, order="C", copy=True)
         if self.exact and any(x != x for x in array.flat):
-            raise FormulaError(
+            raise _NoValue(
                 f"{s.target} has no exact value: it divides by zero",
-                hint="run without exact=True, where it is inf or nan",
+                "run without exact=True, where it is inf or nan",
+                next(filter(self.divides, walk(s.body)), None),
             )
         return array.reshape(self.shapes[s.target])
+
+    def divides(self, e: Expr) -> bool:
+        """Can this be what divided by zero?"""
+        match e:
+            case Pow(_, Const(q)):
+                return q < 0
+            case Reduce("mean"):
+                return 0 in (self.extents[n] for n in e.names)
+        return isinstance(e, Pow)
 
     # ------------------------------------------------------------ expressions
 
     def value(self, e: Expr) -> Value:
         match e:
             case Const(q):
-                return self.scalar(q if self.exact else float(q))
+                return self.scalar(q if self.exact else _float(q))
             case Symbol(name):
                 return self.symbol(name)
             case Index(name):
+                _check_memory(f"the values of index {name}", self.extents[name], e)
                 return Value(self.counter(self.extents[name]), (name,))
             case Size(t, axis):
                 n = self.shapes[t][axis]
@@ -133,7 +182,7 @@ class Evaluator:
 
     def symbol(self, name: str) -> Value:
         if name == "pi" and self.exact:
-            raise FormulaError("pi is not rational", hint="run without exact=True")
+            raise _NoValue("pi is not rational", _INEXACT)
         return self.scalar({"pi": math.pi, "inf": math.inf}[name])
 
     def counter(self, n: int) -> Array:
@@ -157,9 +206,7 @@ class Evaluator:
         if not self.exact:
             return row.value
         if row.exact is None:
-            raise FormulaError(
-                f"{name} does not map fractions to fractions", hint="run without exact=True"
-            )
+            raise _NoValue(f"{name} does not map fractions to fractions", _INEXACT)
         return np.frompyfunc(row.exact, row.arity, 1)
 
     def power(self, base: Expr, exponent: Expr) -> Value:
@@ -221,9 +268,7 @@ class Evaluator:
             stride *= self.extents[name]
         return Affine(tuple(reversed(terms)), Fraction(0))
 
-    def bordered(
-        self, array: Array, spans: list[Affine], pad: Expr
-    ) -> tuple[Array, list[Affine]]:
+    def bordered(self, array: Array, spans: list[Affine], pad: Expr) -> tuple[Array, list[Affine]]:
         """A copy with gaps for fractions and a border for what lies outside."""
         outside = self.value(pad).array[()]
         shape, place, moved = [], [], []
@@ -231,8 +276,9 @@ class Evaluator:
             gap = math.lcm(span.offset.denominator, *(c.denominator for _, c in span.terms))
             scaled = [(name, c * gap) for name, c in span.terms]
             offset = span.offset * gap
-            low = offset + sum(min(0, c * (self.extents[name] - 1)) for name, c in scaled)
-            high = offset + sum(max(0, c * (self.extents[name] - 1)) for name, c in scaled)
+            moves = [c * (self.extents[name] - 1) for name, c in scaled]
+            low = offset + sum(m for m in moves if m < 0)
+            high = offset + sum(m for m in moves if m > 0)
             last = (n - 1) * gap
             before = max(0, -math.floor(low))
             after = max(0, math.ceil(high) - max(last, -1 if n == 0 else 0))
@@ -275,7 +321,8 @@ class Evaluator:
                 out = out * self.aligned(f, used)
             axes = tuple(used.index(n) for n in summed)
             full = np.broadcast_to(out, tuple(self.extents[n] for n in used))
-            array = np.asarray(np.sum(full, axis=axes, initial=Fraction(0) if self.exact else 0.0))
+            zero: Any = Fraction(0) if self.exact else 0.0
+            array = np.asarray(np.sum(full, axis=axes, initial=zero))
         else:
             letters = {n: k for k, n in enumerate(used)}
             operands: list[Any] = []
@@ -298,9 +345,7 @@ class Evaluator:
             return Value(np.asarray(REDUCTIONS[e.op].combine(full, axes), dtype=np.float64), kept)
         exact = REDUCTIONS[e.op].exact
         if exact is None:
-            raise FormulaError(
-                f"{e.op} does not map fractions to fractions", hint="run without exact=True"
-            )
+            raise _NoValue(f"{e.op} does not map fractions to fractions", _INEXACT, e)
         out = np.empty(full.shape[: len(kept)], dtype=object)
         for place in np.ndindex(*out.shape):
             out[place] = exact(list(full[place].flat))
@@ -313,11 +358,32 @@ def _union(values: Sequence[Value]) -> tuple[str, ...]:
 
 def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | float:
     if exponent.denominator != 1:
-        raise FormulaError(
-            f"a power with exponent {exponent} is not rational", hint="run without exact=True"
-        )
+        raise _NoValue(f"a power with exponent {exponent} is not rational", _INEXACT)
     if base == 0 and exponent < 0:
         return math.nan  # undefined: a `where` around it may not look at it
-    if abs(exponent) > 10_000:
-        raise FormulaError(f"exponent {exponent} is too large for exact fractions")
+    digits = max(abs(base.numerator), base.denominator).bit_length() - 1
+    if abs(exponent) * digits > _MAX_BITS:
+        raise _NoValue(f"a power with exponent {exponent} has too many digits", _INEXACT)
     return Fraction(base ** int(exponent))
+
+
+def _float(q: Fraction) -> float:
+    try:
+        return float(q)
+    except OverflowError:
+        return math.inf if q > 0 else -math.inf
+
+
+def _check_memory(what: str, elements: int, node: Expr | None = None) -> None:
+    """Refuse what no machine, or not this one, can hold; the system might end the process."""
+    if elements * 8 > _memory():
+        size = f"{elements * 8:.2g}".replace("e+", "e")
+        raise _NoValue(f"{what} would take {size} bytes", _SMALLER, node)
+
+
+@cache
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system says
+        return 2**46

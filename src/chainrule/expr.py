@@ -246,13 +246,17 @@ def neg(e: Expr) -> Expr:
     return mul(MINUS_ONE, e)
 
 
+_MAX_BITS = 2048  # of a number that `power` works out: twice what float64 reaches
+
+
 def power(base: Expr, exponent: Expr) -> Expr:
-    """base**exponent, worked out where both are numbers and the result is rational."""
+    """base**exponent, worked out where both are numbers and the result is a short rational."""
     if isinstance(exponent, Const) and exponent.value == 1:
         return base
     if isinstance(base, Const) and isinstance(exponent, Const):
         n = exponent.value
-        if n.denominator == 1 and abs(n) <= 64 and (base.value or n >= 0):
+        bits = max(abs(base.value.numerator), base.value.denominator).bit_length()
+        if n.denominator == 1 and abs(n) * bits <= _MAX_BITS and (base.value or n >= 0):
             return const(base.value ** int(n))
     return Pow(base, exponent)
 

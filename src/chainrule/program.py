@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from chainrule import derive
+from chainrule import derive, given
 from chainrule.errors import FormulaError
-from chainrule.evaluate import evaluate
+from chainrule.evaluate import check_exact, evaluate
 from chainrule.functions import Array
 from chainrule.notation import latex, parse, text
 from chainrule.notation.indices import canonical
@@ -113,8 +109,8 @@ class Program:
 
         Raises FormulaError where they do not fit together.
         """
-        given = {t: _shape(t, s) for t, s in self._matched(shapes).items()}
-        found = self._ranges(given).shapes
+        sizes = {t: given.shape(t, s) for t, s in self._matched(shapes).items()}
+        found = self._ranges(sizes).shapes
         return {t: found[t] for t in self.outputs}
 
     def run(self, /, *, exact: bool = False, **arrays: Any) -> dict[str, Array]:
@@ -127,14 +123,16 @@ class Program:
         Results are float64 arrays.  Reads of an updated tensor see the value given; its new value
         is returned under its own name.  Raises FormulaError for missing or misfit arrays.
         """
-        convert = _fractions if exact else _floats
-        given = {t: convert(t, a) for t, a in self._matched(arrays).items()}
-        for t in given:
+        convert = given.fractions if exact else given.floats
+        values = {t: convert(t, a) for t, a in self._matched(arrays).items()}
+        for t, a in values.items():
             if derive.is_label(self._expanded, t):
-                _check_label(t, given[t])
-        ranges = self._ranges({t: a.shape for t, a in given.items()})
-        values = evaluate(self._expanded, ranges, given, exact=exact)
-        return {t: values[t] for t in self.outputs}
+                given.check_labels(t, a)
+        if exact:
+            check_exact(self._system)
+        ranges = self._ranges({t: a.shape for t, a in values.items()})
+        results = evaluate(self._expanded, ranges, values, exact=exact)
+        return {t: results[t] for t in self.outputs}
 
     def gradient(self, of: str, wrt: str | Sequence[str] | None = None) -> Program:
         """The forward statements and those of every cotangent from `of` back to `wrt`.
@@ -147,16 +145,17 @@ class Program:
         Program like any other and can be differentiated again; a cotangent whose name is taken
         is called δt_of.  Raises FormulaError for an unknown name or an integer tensor.
         """
-        of = canonical(of)
-        names = [wrt] if isinstance(wrt, str) else wrt
-        names = None if names is None else [canonical(t) for t in names]
+        of = _name("of", of)
+        names = None
+        if wrt is not None:
+            names = [_name("wrt", t) for t in ([wrt] if isinstance(wrt, str) else wrt)]
         system = derive.backward(self._forward(), of, names)
         relatives = self._relatives | frozenset(self._expanded.inputs)
         return Program._of(system, relatives, of)
 
     def derivation(self, of: str, wrt: str) -> derive.Derivation:
         """The steps that lead from `of` to the gradient with respect to `wrt`."""
-        return derive.derivation(self._forward(), canonical(of), canonical(wrt))
+        return derive.derivation(self._forward(), _name("of", of), _name("wrt", wrt))
 
     def explain(
         self, target: str, /, *, depth: int = 2, of: str | None = None, **arrays: Any
@@ -179,9 +178,9 @@ class Program:
         own = self if system is self._expanded else self._relative(system, of)
         if not {*own.inputs} <= {canonical(t) for t in arrays} and name in system.outputs:
             own = own._relative(explain.part_for(system, name), of)
-        given = {t: _floats(t, a) for t, a in own._matched(arrays).items()}
-        ranges = own._ranges({t: a.shape for t, a in given.items()})
-        return explain.explain(own._expanded, ranges, given, target, depth, of)
+        values = {t: given.floats(t, a) for t, a in own._matched(arrays).items()}
+        ranges = own._ranges({t: a.shape for t, a in values.items()})
+        return explain.explain(own._expanded, ranges, values, target, depth, of)
 
     def _relative(self, system: System, of: str | None) -> Program:
         """A program that may be given this one's arrays, needed or not."""
@@ -198,87 +197,14 @@ class Program:
         numeric(self._system, shapes)  # so that a mistake is shown in the text as it was written
         return numeric(self._expanded, shapes)
 
-    def _matched(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _matched(self, named: Mapping[str, Any]) -> dict[str, Any]:
         """What was given for the inputs, under their own names."""
-        named = {canonical(t): value for t, value in given.items()}
-        needed = self._expanded.inputs
-        if missing := [t for t in needed if t not in named]:
-            unused = [t for t in named if t not in needed]
-            raise FormulaError(
-                f"missing: {', '.join(missing)}",
-                hint=_missing_hint(missing, unused, needed),
-            )
-        for t in named:
-            if t in needed or t in self._relatives:
-                continue
-            if t in self._expanded.outputs:
-                raise FormulaError(f"{t} is computed by this program, it cannot be given")
-            raise FormulaError(
-                f"this program has no tensor {t}", hint=_missing_hint([t], list(needed), needed)
-            )
-        return {t: named[t] for t in needed}
+        expanded = self._expanded
+        return given.matched(named, expanded.inputs, expanded.outputs, self._relatives)
 
 
-def _missing_hint(names: Sequence[str], near: Sequence[str], needed: Sequence[str]) -> str:
-    for name in names:
-        if match := difflib.get_close_matches(name, near, 1, cutoff=0.5):
-            return f"is {match[0]} meant for {name}? this program takes {', '.join(needed)}"
-    return f"this program takes {', '.join(needed)}"
-
-
-def _shape(t: str, shape: Any) -> Shape:
-    try:
-        sizes = tuple(int(n) for n in shape)
-    except TypeError:
-        raise FormulaError(
-            f"the shape of {t} is {shape!r}", hint=f"give a tuple, as in  {t}=(5, 5)"
-        ) from None
-    if any(n < 0 for n in sizes):
-        raise FormulaError(f"the shape of {t} is {sizes}: a size cannot be negative")
-    return sizes
-
-
-def _array(t: str, a: Any) -> Array:
-    try:
-        return np.asarray(a)
-    except ValueError as e:
-        raise FormulaError(f"{t} is not an array: {e}", hint="rows of one length") from None
-
-
-def _floats(t: str, a: Any) -> Array:
-    array = _array(t, a)
-    if array.dtype.kind not in "biuf":
-        try:
-            if array.dtype.kind != "O":
-                raise TypeError
-            array = array.astype(np.float64)  # objects that are numbers: Fraction, Decimal
-        except (TypeError, ValueError):
-            raise FormulaError(
-                f"{t} does not hold real numbers, its dtype is {array.dtype}",
-                hint="give integers or floats",
-            ) from None
-    return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
-
-
-def _check_label(t: str, a: Array) -> None:
-    """A tensor that is compared with an index holds whole numbers."""
-    wrong = [x for x in a.flat if x != x or x % 1 != 0]
-    if wrong:
-        raise FormulaError(
-            f"{t} is compared with an index, so it holds whole numbers, but one is {wrong[0]}",
-            hint=f"give the labels in {t} as integers",
-        )
-
-
-def _fractions(t: str, a: Any) -> Array:
-    array = _array(t, a)
-    out = np.empty(array.shape, dtype=object)
-    try:
-        for place in np.ndindex(*array.shape):
-            out[place] = Fraction(array[place].item() if array.dtype != object else array[place])
-    except (TypeError, ValueError, OverflowError):
-        raise FormulaError(
-            f"{t} holds something that is not a fraction: {array[place]!r}",
-            hint="give integers, fractions or finite floats",
-        ) from None
-    return out
+def _name(what: str, t: Any) -> str:
+    """A tensor's own name, from what a caller wrote."""
+    if not isinstance(t, str):
+        raise FormulaError(f"{what} names a tensor, but is {t!r}", hint=f"as in  {what}='w'")
+    return canonical(t)

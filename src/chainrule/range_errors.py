@@ -37,7 +37,7 @@ def no_such_axis(tensor: str, axis: int, have: int) -> Words:
 
 
 def divides_by_zero(name: str) -> Words:
-    return f"the size of index {name} divides by zero", _SIZE_HINT
+    return f"the size of index {name} divides by zero", "divide by 1 or more"
 
 
 def negative(name: str, size: int) -> Words:
@@ -154,7 +154,8 @@ def leaves(
         edge = "has no elements"
     edge = f"axis {k} of {tensor} {edge}"
     if not axis.terms:
-        hint = "places count from 0" + ("; none is counted from the end" if below else "")
+        last = f": the last is {(n - 1).expr}" if n.value else ""
+        hint = "places count from 0" + ("; none is counted from the end" if below else last)
         return f"{e} leaves {tensor}: {edge}", hint
     ranges = _and([_range(m, sizes[m]) for m in axis.names if m != first])
     already = f" even where {_plain(first)} is 0" if first else ""

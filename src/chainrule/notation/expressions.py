@@ -245,17 +245,16 @@ class ExpressionReader(IndexReader):
         if node.keywords or any(isinstance(a, ast.Starred) for a in node.args):
             self.fail(node, f"{op}[...] takes a plain expression only", form)
         if len(node.args) != 1:
-            count = "nothing" if not node.args else f"{len(node.args)} expressions"
-            self.fail(node, f"{op}[...] takes one expression, but is given {count}", form)
+            count = len(node.args) or "none"
+            self.fail(node, f"{op}[...] takes one expression, not {count}", form)
         binders = tuple(self.binder(x) for x in items(indices))
         names = [n for n, _ in binders]
         for n in names:
             if self.is_index(n) or names.count(n) > 1:
-                self.fail(
-                    node.func,
-                    f"index {n} is bound twice",
-                    "give the inner reduction an index letter of its own",
-                )
+                inner = "give the inner reduction an index letter of its own"
+                once = "name each index once"
+                hint = once if names.count(n) > 1 else inner
+                self.fail(node.func, f"index {n} is bound twice", hint)
         self.scope.append(set(names))
         body = self.expression(node.args[0])
         self.scope.pop()

@@ -16,17 +16,17 @@ from chainrule.expr import Expr, children
 from chainrule.functions import REDUCTIONS
 from chainrule.notation.expressions import ExpressionReader
 from chainrule.notation.indices import ALIASES, GROUP_HINT, canonical, items
-from chainrule.notation.syntax import python_tree
+from chainrule.notation.syntax import MAX_NESTING, python_tree
 from chainrule.notation.words import (
     GO_ON_HINT,
     NESTING_HINT,
     NOT_A_SIDE,
     STATEMENT_HINT,
+    TOO_DEEP,
     word,
 )
 from chainrule.system import LeftAxis, Problem, Source, Statement, System
 
-_MAX_DEPTH = 100  # of an expression: derivatives are deeper, and every pass walks them recursively
 _MAX_INDICES = 32  # in one statement: an array over all of them must exist in NumPy
 
 
@@ -43,10 +43,7 @@ def parse(text: str) -> System:
     margin = min((len(x) - len(x.lstrip(" ")) for x in lines if x.strip(" ")), default=0)
     reader = _Reader(lines, tuple(x[margin:] for x in lines), margin)
     tree = python_tree(reader)
-    try:
-        statements = tuple(reader.statement(k, node) for k, node in enumerate(tree.body))
-    except RecursionError:
-        raise FormulaError("the formula is nested too deeply", hint=NESTING_HINT) from None
+    statements = tuple(reader.statement(k, node) for k, node in enumerate(tree.body))
     if not statements:
         raise FormulaError(
             "the program has no statement", hint="write at least one, as in  y[i] = 2 * x[i]"
@@ -82,15 +79,19 @@ class _Reader(ExpressionReader):
         bound = {i for axis in axes for i, _ in axis}
         self.bound_somewhere = bound | _bound_in(value)
         self.scope = [bound]
-        result = Statement(name, axes, self.expression(value))
-        if _depth(result.body) > _MAX_DEPTH:
-            self.fail(value, "the formula is nested too deeply", NESTING_HINT)
+        try:
+            body = self.expression(value)
+        except RecursionError:
+            self.fail(value, TOO_DEEP, NESTING_HINT)
+        if _depth(body) > MAX_NESTING:
+            self.fail(value, TOO_DEEP, NESTING_HINT)
         if len(self.bound_somewhere) > _MAX_INDICES:
             self.fail(
                 value,
                 f"{len(self.bound_somewhere)} indices in one statement are too many",
                 f"a statement has at most {_MAX_INDICES} indices: split it into several",
             )
+        result = Statement(name, axes, body)
         self.remember(result, target)
         return result
 
@@ -166,6 +167,6 @@ def _depth(e: Expr) -> int:
     while level:
         depth += 1
         level = dict.fromkeys(c for x in level for c in children(x))
-        if depth > _MAX_DEPTH:
+        if depth > MAX_NESTING:
             break
     return depth

@@ -25,10 +25,13 @@ from chainrule.notation.words import (
     NUMBERS_HINT,
     SIGNS,
     STATEMENT_HINT,
+    TOO_DEEP,
     word,
 )
 
-MAX_NESTING = 64  # brackets within brackets; Python's own limits differ between versions
+# Brackets within brackets, or expressions within expressions: Python's own limits differ between
+# versions, every pass walks formulas recursively, and derivatives are deeper than what they are of.
+MAX_NESTING = 64
 
 _BINARY = frozenset(
     ("+=", "-=", "*=", "/=", "=", "*", "/", "**", "//", "%", "@", "&", "^", "<", ">")
@@ -88,7 +91,7 @@ def _unexplained(places: Places, e: Exception) -> FormulaError:
         line = min(max(e.lineno or 1, 1), len(places.code))
         column = min(max(e.offset or 1, 1), len(places.code[line - 1]) + 1)
         return places.error(places.at(line, column), "this is not a formula", STATEMENT_HINT)
-    return places.error(places.at(1, 1), "the program is nested too deeply", NESTING_HINT)
+    return places.error(places.at(1, 1), TOO_DEEP, NESTING_HINT)
 
 
 # ------------------------------------------------------------ characters
@@ -180,7 +183,7 @@ def _nesting(tokens: list[Token]) -> Mistake | None:
     for t in tokens:
         depth += (t.text in _OPEN) - (t.text in _CLOSE)
         if depth > MAX_NESTING:
-            return t, 1, "the formula is nested too deeply", NESTING_HINT
+            return t, 1, TOO_DEEP, NESTING_HINT
     return None
 
 

@@ -8,6 +8,7 @@ import difflib
 from chainrule.functions import FUNCTIONS, REDUCTIONS
 
 STATEMENT_HINT = "a statement is  name[indices] = expression"
+TOO_DEEP = "the formula is too long, or nested too deeply"
 NESTING_HINT = "split the formula into several statements"
 GO_ON_HINT = "a formula goes on in the next line inside parentheses"
 NUMBERS_HINT = "numbers are written 2, 0.1, 1/3, 1e-5, pi, inf"
@@ -106,6 +107,7 @@ INSTEAD = {
     "range": "indices run by themselves, as in  y[i] = 2 * x[i]",
     "var": "write  mean[i]((x[i] - m)**2), with  m = mean[i](x[i])",
     "std": "write  sqrt(mean[i]((x[i] - m)**2)), with  m = mean[i](x[i])",
+    "median": f"the reductions are {', '.join(REDUCTIONS)}",
     "argmin": "write  argmax[i](-x[i])",
 }
 FORMS = {1: "{}(a)", 2: "{}(a, b)", 3: "{}(condition, a, b)"}
