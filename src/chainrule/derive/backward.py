@@ -277,15 +277,20 @@ def _check_objective(system: System, of: str, forward: Sequence[Statement]) -> N
     if of in system.outputs:
         raise FormulaError(
             f"{of} is updated by this program, so it has no gradient of its own",
-            hint="differentiate a tensor that a statement computes",
+            hint=f"differentiate what a statement computes: {', '.join(computed)}",
         )
-    raise FormulaError(f"there is no computed tensor {of}", hint=_did_you_mean(of, computed))
+    if of in system.inputs:
+        raise FormulaError(
+            f"{of} is given, not computed, so it has no gradient of its own",
+            hint=f"differentiate what a statement computes: {', '.join(computed)}",
+        )
+    raise FormulaError(f"this program computes no tensor {of}", hint=_did_you_mean(of, computed))
 
 
 def _check_wrt(forward: System, t: str) -> None:
     if t not in forward.ranks:
         known = [n for n in forward.ranks if not n.startswith("δ")]
-        raise FormulaError(f"there is no tensor {t}", hint=_did_you_mean(t, known))
+        raise FormulaError(f"this program has no tensor {t}", hint=_did_you_mean(t, known))
     if is_label(forward, t):
         raise FormulaError(
             f"{t} holds integers (it is compared with an index), so it has no gradient",
@@ -294,5 +299,6 @@ def _check_wrt(forward: System, t: str) -> None:
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
+    lower = {t.lower(): t for t in known}  # X may be x
+    near = difflib.get_close_matches(name.lower(), lower, 1)
+    return f"did you mean {lower[near[0]]}?" if near else f"choose one of {', '.join(known)}"
