@@ -2,10 +2,12 @@
 
 program(seed) -> Case        the same seed gives the same case, on every machine
 program(seed, ties=True)     data of -1, 0 and 1 only, so that maxima tie and kinks are hit
+resized(case)                the same program on data of other sizes
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from random import Random
@@ -35,6 +37,7 @@ class Case:
     dyadic: bool  # floats make no rounding error that could turn a decision
     upstream: np.ndarray[Any, Any] | None = None  # what δof is given, where `of` is no scalar
     updated: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
 
     def floats(self) -> dict[str, np.ndarray[Any, Any]]:
         return {n: a if a.dtype == np.int64 else a.astype(float) for n, a in self.arrays.items()}
@@ -88,6 +91,7 @@ def draft(seed: int, rng: Random, ties: bool) -> Case:
         d.rational,
         d.dyadic,
         updated=updated,
+        kinds=dict(d.kinds),
     )
     if d.shapes[of]:
         d.shapes["δ"], d.kinds["δ"] = d.shapes[of], "real"
@@ -105,3 +109,48 @@ def comfortable(case: Case) -> None:
     for array in found.values():
         if any(not math.isfinite(value) or abs(value) > 1e5 for value in array.flat):
             raise Rejected
+
+
+def resized(case: Case) -> Case | None:
+    """The same program on data of other sizes, if it has any: formulas hold for all that fit."""
+    rng = Random(f"resized {case.seed} {case.ties}")
+    shapes = {name: array.shape for name, array in case.arrays.items()}
+    places = [(name, axis) for name, shape in shapes.items() for axis in range(len(shape))]
+    for _ in range(12 if places else 0):
+        name, axis = rng.choice(places)
+        size = shapes[name][axis]
+        other = max(1, size + rng.choice([-1, 1, 1, 2]))
+        alone = rng.random() < 0.5  # this axis only, or all of its size: a batch is in many tensors
+        fresh = {
+            n: tuple(
+                other if s == size and (not alone or (n, at) == (name, axis)) else s
+                for at, s in enumerate(shape)
+            )
+            for n, shape in shapes.items()
+        }
+        if fresh == shapes or any(math.prod(shape) > 60 for shape in fresh.values()):
+            continue
+        try:
+            found = oracle.shapes(case.text, {n: np.zeros(shape) for n, shape in fresh.items()})
+        except OracleError:
+            continue
+        if any(math.prod(shape) > 60 for shape in found.values()):
+            continue
+        return refilled(case, rng, {**fresh, **found})
+    return None
+
+
+def refilled(case: Case, rng: Random, shapes: dict[str, tuple[int, ...]]) -> Case | None:
+    d = Draft(rng, case.ties)
+    for name in case.arrays:
+        d.kinds[name] = case.kinds[name]
+    d.shapes = {**shapes, "δ": shapes[case.of]}
+    d.kinds["δ"] = "real"
+    arrays = {name: d.values(name) for name in case.arrays}
+    upstream = d.values("δ") if shapes[case.of] else None
+    other = dataclasses.replace(case, arrays=arrays, upstream=upstream)
+    try:
+        comfortable(other)
+    except Rejected:
+        return None
+    return other

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from generate_draft import Draft, Rejected
-from generate_nasty import branch, entangled, idle, mask, picked
+from generate_nasty import branch, entangled, idle, mask, picked, positive
 from generate_window import window
 
 SMOOTH = [
@@ -192,6 +192,7 @@ BLOCKS: dict[str, tuple[float, Callable[[Draft], None]]] = {
     "idle": (0.4, idle),
     "mask": (0.4, mask),
     "branch": (0.7, branch),
+    "positive": (0.6, positive),
 }
 
 

@@ -122,6 +122,26 @@ def mask(d: Draft) -> None:
         d.assign(axes, f"where({bracket}, {read}**2, 1/2*{read})")
 
 
+def positive(d: Draft) -> None:
+    """Functions that only positive numbers have."""
+    name = d.source([0, 1, 2])
+    shape = d.shapes[name]
+    axes = [d.index() for _ in shape]
+    kept = [(t, n) for t, n in zip(axes, shape, strict=True) if d.chance(0.7)]
+    other = d.input(tuple(n for _, n in kept), "positive")
+    x = f"{name}[{', '.join(axes)}]" if axes else name
+    v = f"{other}[{', '.join(t for t, _ in kept)}]" if kept else other
+    form = d.rng.choice([
+        "{x}*log({v})", "{x}/sqrt({v})", "{x}/{v}", "{v}**({x}/4)", "{v}**-0.5*{x}",
+        "{v}**(1/2) - {x}", "1/{v} - {x}/{v}**2", "pow({v}, 3/2)/(1 + {x}**2)", "{x}/{v}/{v}",
+        "sqrt({v})*sqrt({v})*{x}", "log({v} + {x}**2)", "{x}*(1/{v})**2", "{x}*{v}**-1",
+        "exp(log({v})/2)*{x}", "{x}/({v}/(1 + {x}**2))", "-{x}/-{v}"])  # fmt: skip
+    d.rounded()
+    if any(word in form for word in ("log", "sqrt", "/4", "0.5", "(1/2)", "3/2")):
+        d.irrational()
+    d.assign(d.shuffled(axes), form.format(x=x, v=v))
+
+
 def branch(d: Draft) -> None:
     """Reductions inside a branch, a condition, an exponent."""
     name = d.source([1, 2])

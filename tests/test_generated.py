@@ -18,7 +18,7 @@ from generate import Case, program
 from generated_check import Mismatch, check, slope_name
 
 CHUNK = 25
-PLAIN, TIED = 2000, 600
+PLAIN, TIED = 2000, 400
 
 
 @pytest.mark.parametrize("start", range(0, PLAIN, CHUNK))
