@@ -617,7 +617,7 @@ class Evaluator:
         start = self.load(buffer, e, first, at, point)
 
         def more(i: Value, carried: list[Value]) -> list[Value]:
-            step = b.mul(i, self.arguments["lane_bytes"])
+            step = b.mul(i, self.whole(buffer.lane_bytes))
             place = b.gep(first, [step], source_etype=ir.IntType(8))
             return [self.operate("fadd", carried[0], self.load(buffer, e, place, at, point))]
 

@@ -44,20 +44,9 @@ def module_of(layout: Layout, dtype: str, profile: bool = False) -> ir.Module:
     real = {"float32": ir.FloatType(), "float64": ir.DoubleType()}[dtype]
     functions = []
     for k, p in enumerate(layout.plans):
-        lane_bytes = _lane_bytes(layout, p)
-        functions.append(_Function(module, layout, p, real, f"nest{k}", lane_bytes).emit())
+        functions.append(_Function(module, layout, p, real, f"nest{k}").emit())
     _Driver(module, layout, real, functions, profile).emit()
     return module
-
-
-def _lane_bytes(layout: Layout, p: Plan) -> int:
-    """The distance from one lane to the next of the lane sums that a nest reads."""
-    for t in (t for q in p.all for t in q.nest.reads):
-        if layout.buffers[t].place == "lanes":
-            for stage in layout.stages:
-                if any(q.nest.target == t for q in stage.samples):
-                    return stage.lane_bytes
-    return 0
 
 
 def tensors_of(layout: Layout, p: Plan) -> list[Buffer]:
@@ -75,7 +64,7 @@ class _Function:
     """One nest as an LLVM function."""
 
     def __init__(
-        self, module: ir.Module, layout: Layout, p: Plan, real: ir.Type, name: str, lane_bytes: int
+        self, module: ir.Module, layout: Layout, p: Plan, real: ir.Type, name: str
     ) -> None:
         self.layout, self.plan, self.nest, self.real = layout, p, p.nest, real
         touched = tensors_of(layout, p)
@@ -85,7 +74,6 @@ class _Function:
         self.function.attributes.add("noinline")
         self.function.attributes.add("nounwind")
         arguments = dict(zip((*_INT_ARGUMENTS, "order"), self.function.args, strict=False))
-        arguments["lane_bytes"] = ir.Constant(I64, lane_bytes)
         self.arguments = arguments
         by_slot = {}
         for b, a in zip(touched, self.function.args[len(_INT_ARGUMENTS) + 1 :], strict=True):

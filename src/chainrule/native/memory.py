@@ -38,6 +38,7 @@ class Buffer:
     padded    elements of the last axis that are there, halo apart, for whole vectors
     element   bytes of an element; `whole` when it holds integers
     slot      its number in the table of addresses
+    lane_offset, lane_bytes  of partial sums: where in a lane they are, and a lane's size
     """
 
     name: str
@@ -50,6 +51,7 @@ class Buffer:
     padded: int = 0
     slot: int = -1
     lane_offset: int = 0
+    lane_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.low = self.low or [0] * len(self.sizes)

@@ -503,6 +503,8 @@ class _Builder:
             for b in placed.values():
                 b.lane_offset = stage.lane_bytes
                 stage.lane_bytes += -(-b.bytes(1) // 64) * 64
+            for b in placed.values():
+                b.lane_bytes = stage.lane_bytes
 
 
 def _renamed_access(e: Access, names: Mapping[str, str]) -> Access:

@@ -1,0 +1,95 @@
+"""Whether native results are right: each statement by itself, to a bound worked out for it.
+
+A statement is evaluated in float64 on the very numbers that the native code had for the tensors
+it reads.  How far the two may lie apart is measured, not assumed: what a relative change of each
+of these numbers by a unit of roundoff does to the reference, times the number of roundings.  So
+no decision (a maximum, a comparison) depends on errors made in an earlier statement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule import Program
+from chainrule.native import compile_system
+from chainrule.notation.show import statement
+from chainrule.ranges import numeric
+
+SAFETY = 8.0
+TRIALS = 4
+
+
+def native(program: Program, dtype: str = "float64", threads: int = 1, **arrays: Any) -> Any:
+    """The values of all of a program's tensors, helpers of its gradients included."""
+    system = program.expanded.system
+    f = compile_system(system, dtype=dtype, threads=threads, cache=False)
+    return f(**arrays)
+
+
+def check(program: Program, dtype: str, threads: int = 1, **arrays: Any) -> None:
+    """Raise AssertionError where a statement's native value is off."""
+    given = {t: _rounded(a, dtype) for t, a in arrays.items()}
+    found = native(program, dtype, threads, **given)
+    compare(program, dtype, given, found)
+
+
+def compare(program: Program, dtype: str, given: dict[str, Any], found: dict[str, Any]) -> None:
+    """The same for values that are there already."""
+    system = program.expanded.system
+    known = dict(given)
+    for s in system.order:
+        one = Program(statement(s))
+        # of an updated tensor the old value is read
+        reads = {t: known[t] for t in one.inputs}
+        terms = _roundings(program, given, s)
+        expected = one.run(**reads)[s.target]
+        value = found[s.target].astype(np.float64)
+        assert value.shape == expected.shape, (s.target, value.shape, expected.shape)
+        eps = np.finfo(dtype).eps
+        spread = np.zeros(expected.shape)
+        for seed in range(TRIALS):
+            moved = one.run(**_moved(reads, eps, seed))[s.target]
+            with np.errstate(invalid="ignore"):
+                spread = np.fmax(spread, np.abs(moved - expected))
+        with np.errstate(invalid="ignore"):
+            bound = SAFETY * terms * (spread + eps * np.abs(expected)) + np.finfo(dtype).tiny
+            good = (value == expected) | (np.abs(value - expected) <= bound)
+        good |= np.isnan(value) & np.isnan(expected)
+        if not np.all(good):
+            worst = tuple(np.argwhere(~good)[0])
+            raise AssertionError(
+                f"{s.target}{worst}: {value[worst]!r} is not {expected[worst]!r} "
+                f"within {np.broadcast_to(bound, expected.shape)[worst]:.3g}\n{statement(s)}\n"
+                f"{program}\n{ {t: np.shape(a) for t, a in given.items()} }"
+            )
+        if s.target not in system.updates:
+            known[s.target] = found[s.target]
+
+
+def _rounded(a: Any, dtype: str) -> Any:
+    a = np.asarray(a)
+    return a if a.dtype.kind in "biu" else a.astype(dtype).astype(np.float64)
+
+
+def _roundings(program: Program, given: dict[str, Any], s: Any) -> float:
+    """About how many roundings one result of a statement meets: it grows with its longest sum."""
+    system = program.expanded.system
+    ranges = numeric(system, {t: np.shape(given[t]) for t in system.inputs})
+    sizes = ranges.extents[system.statements.index(s)]
+    inner = [n for name, n in sizes.items() if name not in s.indices]
+    return 4.0 + float(np.sqrt(np.prod(inner, dtype=float)))
+
+
+def _moved(reads: dict[str, Any], eps: float, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    out = {}
+    for t, a in reads.items():
+        a = np.asarray(a)
+        if a.dtype.kind in "biu" or np.all(a == np.round(a)):
+            out[t] = a  # labels are whole numbers, and stay so
+        else:
+            a = a.astype(np.float64)
+            out[t] = a * (1 + eps * rng.choice([-1.0, 1.0], a.shape))
+    return out

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule import FormulaError, Program
+from chainrule.native import Trainer, compile_system
+from native_check import check, native
+
+CNN = """\
+c[b,i:size(o,1),j:size(o,2),k] = sum[m,n,l](w[m,n,l,k] * pad(o)[b,i+m-1,j+n-1,l]) + a[k]
+p[b,i,j,k] = max[m:2,n:2](relu(c[b,2*i+m,2*j+n,k]))
+h[b,l] = tanh(sum[i,j,k](f[i,j,k,l] * p[b,i,j,k]))
+u[b,l] = sum[k](v[k,l] * h[b,k]) + d[l]
+E = mean[b](logsumexp[l](u[b,l]) - sum[l](u[b,l] * (l == t[b])))
+w[m,n,l,k] = w[m,n,l,k] - 0.1 * grad(E, w)[m,n,l,k]
+a[k] = a[k] - 0.1 * grad(E, a)[k]
+f[i,j,k,l] = f[i,j,k,l] - 0.1 * grad(E, f)[i,j,k,l]
+v[k,l] = v[k,l] - 0.1 * grad(E, v)[k,l]
+d[l] = d[l] - 0.1 * grad(E, d)[l]
+"""
+
+
+def cnn_state(rng: np.random.Generator) -> dict[str, Any]:
+    shapes = {"w": (3, 3, 2, 5), "a": (5,), "f": (3, 4, 5, 9), "v": (9, 3), "d": (3,)}
+    return {t: rng.normal(size=s) * 0.3 for t, s in shapes.items()}
+
+
+def cnn_data(rng: np.random.Generator, rows: int) -> dict[str, Any]:
+    return {"o": rng.normal(size=(rows, 7, 9, 2)), "t": rng.integers(0, 3, rows)}
+
+
+# text, the shapes of its inputs, what is differentiated (None: nothing)
+PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
+    "strided, dilated, padded": (
+        "y[b,i:5,k] = sum[m,c](w[m,c,k] * pad(x)[b,2*i+3*m-2,c])",
+        {"x": (3, 11, 4), "w": (3, 4, 18)},
+        "y",
+    ),
+    "three dimensions": (
+        "y[b,i,j,l,k] = sum[m,n,p](w[m,n,p,k] * x[b,i+m,2*j+n,l+2*p])",
+        {"x": (2, 5, 6, 7), "w": (2, 3, 2, 3)},
+        "y",
+    ),
+    "depthwise": (
+        "y[b,i:9,j:8,k] = sum[m,n](w[m,n,k] * pad(x)[b,i+m-1,j+n-1,k])",
+        {"x": (2, 9, 8, 20), "w": (3, 3, 20)},
+        "y",
+    ),
+    "grouped": (
+        "y[b,i,(g,k)] = sum[m,c](w[g,m,c,k] * x[b,i+m,(g,c)])",
+        {"x": (2, 9, 6), "w": (3, 2, 2, 5)},
+        "y",
+    ),
+    "overlapping windows": (
+        "y[b,i,k] = max[m:3](x[b,2*i+m,k])\nE = sum[b,i,k](y[b,i,k]**2)",
+        {"x": (2, 12, 5)},
+        "E",
+    ),
+    "padded with minus infinity": (
+        "y[i:6,k] = max[m:3](pad(x, -inf)[i+m-1,k])",
+        {"x": (6, 5)},
+        "y",
+    ),
+    "batch normalisation": (
+        "μ[k] = mean[b](x[b,k])\n"
+        "v[k] = mean[b]((x[b,k] - μ[k])**2)\n"
+        "y[b,k] = γ[k] * (x[b,k] - μ[k]) / sqrt(v[k] + 0.001) + β[k]\n"
+        "E = sum[b,k](y[b,k]**3)",
+        {"x": (21, 17), "γ": (17,), "β": (17,)},
+        "E",
+    ),
+    "samples that meet": (
+        "s[b,c] = sum[k](x[b,k] * x[c,k])\n"
+        "p[b,c] = exp(s[b,c] - logsumexp[d](s[b,d]))\n"
+        "y[b,k] = sum[c](p[b,c] * x[c,k])",
+        {"x": (6, 5)},
+        "y",
+    ),
+    "groups": (
+        "y[(b,i),k] = x[b,(i,k)] * g[i]\nz[b,(k,i)] = y[(b,i),k] + g[i]",
+        {"x": (3, 8), "g": (2,)},
+        "z",
+    ),
+    "functions": (
+        "y[i] = exp(x[i]) + log(x[i]**2 + 1) + sigmoid(x[i])*tanh(x[i]) + gelu(x[i])\n"
+        "z[i] = silu(x[i]) - softplus(x[i]) + erf(x[i]) + sin(x[i])*cos(x[i]) + abs(x[i])\n"
+        "q[i] = sqrt(abs(x[i])) + sign(x[i]) + maximum(x[i], 0.3) + minimum(x[i], y[i])\n"
+        "r[i] = where(x[i] > 0, log(x[i]), x[i]**3) + (x[i]**2 + 1)**(1/3) + i*x[i]/2",
+        {"x": (37,)},
+        None,
+    ),
+    "reductions": (
+        "a = prod[i](x[i])\nb = min[i](x[i])\nc = argmax[i](x[i])\nd = logsumexp[i](x[i])\n"
+        "e = mean[i](x[i])\nf = sum[i](x[i]*(i > 3))\ng[i:size(x,0)] = sum[j](x[j]*(j <= i))",
+        {"x": (41,)},
+        None,
+    ),
+    "two updates that read each other": (
+        "E = sum[i](w[i]**2 * x[i])\n"
+        "m[i] = 0.9*m[i] + grad(E, w)[i]\n"
+        "w[i] = w[i] - 0.1*(0.9*m[i] + grad(E, w)[i]) + 0.001*w[(1+0)*i]",
+        {"w": (19,), "m": (19,), "x": (19,)},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_statement_agrees_with_the_reference(name: str, dtype: str) -> None:
+    text, shapes, of = PROGRAMS[name]
+    rng = np.random.default_rng(7)
+    program = Program(text)
+    arrays = {t: rng.normal(size=s) for t, s in shapes.items()}
+    if of is not None:
+        program = program.gradient(of=of)
+        if f"δ{of}" in program.inputs:
+            arrays[f"δ{of}"] = rng.normal(size=Program(text).shapes(**shapes)[of])
+    check(program, dtype, threads=2, **arrays)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 16, 37])
+def test_a_training_step_for_any_batch(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    step = Program(CNN)
+    check(step, "float64", **cnn_state(rng), **cnn_data(rng, rows))
+
+
+def test_one_compilation_serves_every_batch() -> None:
+    rng = np.random.default_rng(0)
+    program = Program("y[b,k] = sum[c](w[c,k] * x[b,c])")
+    f = compile_system(program.system, dtype="float64", cache=False)
+    w = rng.normal(size=(4, 6))
+    for rows in (1, 8, 3, 100):
+        x = rng.normal(size=(rows, 4))
+        np.testing.assert_allclose(f(x=x, w=w)["y"], x @ w)
+    assert len(f._codes) == 1
+
+
+def train(threads: int, dtype: str = "float32", epochs: int = 1) -> tuple[Any, dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    program = Program(CNN)
+    trainer = Trainer(
+        program.expanded.system, cnn_state(rng), dtype=dtype, threads=threads,
+        written=program.system,
+    )  # fmt: skip
+    data = cnn_data(rng, 150)
+    losses = [trainer.run(data, order=rng.permutation(150), batch_size=64) for _ in range(epochs)]
+    return np.concatenate(losses), trainer.state()
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(monkeypatch: Any) -> None:
+    monkeypatch.setattr("chainrule.native.trainer.WORTH_THREADS", 0)
+    losses, state = train(1)
+    for threads in (1, 2, 3, 4, 7, 8, 16):
+        again, same = train(threads)
+        assert again.tobytes() == losses.tobytes()
+        for t in state:
+            assert same[t].tobytes() == state[t].tobytes(), (t, threads)
+
+
+def test_training_is_what_steps_of_the_program_do() -> None:
+    losses, state = train(2, "float64", epochs=2)
+    rng = np.random.default_rng(3)
+    now, data, step = cnn_state(rng), cnn_data(rng, 150), Program(CNN)
+    expected = []
+    for _ in range(2):
+        order = rng.permutation(150)
+        for k in range(0, 150, 64):  # the last batch has 22 rows
+            rows = order[k : k + 64]
+            out = step.run(**now, **{t: a[rows] for t, a in data.items()})
+            expected.append(out["E"])
+            now = {t: out[t] for t in now}
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+    for t in now:
+        np.testing.assert_allclose(state[t], now[t], rtol=1e-9, atol=1e-12)
+
+
+def test_ties_nan_infinities_and_subnormals() -> None:
+    nan, inf, tiny = np.nan, np.inf, 1e-310
+    x = np.array(
+        [[1, 1, 0, 1], [nan, 2, 3, nan], [-inf, -inf, -inf, -inf], [inf, 1, inf, nan], [-0.0] * 4]
+    )
+    text = (
+        "m[i] = max[j](x[i,j])\nn[i] = min[j](x[i,j])\na[i] = argmax[j](x[i,j])\n"
+        "l[i] = logsumexp[j](x[i,j])\nr[i,j] = relu(x[i,j])\nq[i,j] = maximum(x[i,j], 0)\n"
+        "c[i,j] = (x[i,j] != x[i,j]) + 2*(x[i,j] >= 1)\ns[i,j] = sign(x[i,j])\nh[k] = y[k]/2"
+    )
+    program = Program(text)
+    given = {"x": x, "y": np.array([tiny, -tiny, 3 * tiny])}
+    found, expected = native(program, **given), program.run(**given)
+    for t in expected:
+        np.testing.assert_array_equal(found[t], expected[t], err_msg=t)
+    assert found["h"][0] == tiny / 2 != 0
+
+
+def test_the_gradient_of_a_tie_goes_to_the_first() -> None:
+    program = Program("p[i] = max[m:2](x[2*i+m])\nE = sum[i](p[i])").gradient("E")
+    found = native(program, x=np.array([1.0, 1.0, 0.0, 2.0]))
+    np.testing.assert_array_equal(found["δx"], [1, 0, 0, 1])
+
+
+DENSE = Program("y[b,k] = sum[c](w[c,k] * x[b,c])")
+
+
+@pytest.mark.parametrize("side", [3, 80])  # small arrays are copied in, large ones are not
+def test_arrays_of_any_layout_and_type(side: int) -> None:
+    rng = np.random.default_rng(0)
+    f = compile_system(DENSE.system, dtype="float32", cache=False)
+    x = rng.normal(size=(side, side)).astype(np.float32)
+    w = rng.integers(-3, 4, (side, side))
+    expected = x.astype(float) @ w
+
+    def same(x: Any, w: Any) -> None:
+        np.testing.assert_allclose(f(x=x, w=w)["y"], expected, rtol=1e-4, atol=1e-4)
+
+    same(x, w)
+    same(np.asfortranarray(x), w.astype(np.int8))
+    same(np.repeat(x, 2, axis=1)[:, ::2], w[::-1][::-1].astype(np.int16))
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    odd = raw[1:].view(np.float32).reshape(x.shape)
+    odd[...] = x
+    same(odd, w)
+    frozen = x.copy()
+    frozen.setflags(write=False)
+    same(frozen, w.astype(np.float16))
+    same(x.tolist(), w.astype(object))
+    same(x.astype(">f4"), w.astype(">i8"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x": np.ones((2, 3)), "w": np.ones((4, 5))}, "runs over"),
+        ({"x": np.ones(3), "w": np.ones((3, 5))}, "x is read with 2 indices"),
+        ({"x": np.ones((2, 3))}, "missing: w"),
+        ({"x": np.ones((2, 3)), "w": np.ones((3, 5)) * 1j}, "real numbers"),
+        ({"x": np.ones((2, 3)), "w": [["a"]]}, "real numbers"),
+    ],
+)
+def test_misfit_arrays_are_formula_errors(arrays: dict[str, Any], says: str) -> None:
+    f = compile_system(DENSE.system, dtype="float64", cache=False)
+    with pytest.raises(FormulaError, match=says):
+        f(**arrays)
+
+
+def test_wrong_uses_are_formula_errors() -> None:
+    with pytest.raises(FormulaError, match="not int32"):
+        compile_system(DENSE.system, dtype="int32")
+    with pytest.raises(FormulaError, match="number of threads"):
+        compile_system(DENSE.system, threads=0)
+    f = compile_system(DENSE.system, cache=False)
+    with pytest.raises(FormulaError, match="does not compute q"):
+        f(x=np.ones((2, 3)), w=np.ones((3, 5)), outputs=["q"])
+    with pytest.raises(FormulaError, match="nothing is compiled yet"):
+        _ = f.source
+    rng = np.random.default_rng(0)
+    system = Program(CNN).expanded.system
+    with pytest.raises(FormulaError, match="state lacks"):
+        Trainer(system, {})
+    with pytest.raises(FormulaError, match="no tensor q"):
+        Trainer(system, {**cnn_state(rng), "q": 1.0})
+    trainer, data = Trainer(system, cnn_state(rng), objective="E"), cnn_data(rng, 6)
+    for wrong in (
+        {"data": {"o": data["o"]}},
+        {"data": {**data, "t": data["t"][:5]}},
+        {"data": data, "order": [6]},
+        {"data": data, "order": [[0]]},
+        {"data": data, "batch_size": 0},
+        {"data": {**data, "o": data["o"][:, :5]}},
+    ):
+        with pytest.raises(FormulaError):
+            trainer.run(**wrong)
+    assert trainer.run(data, order=[], batch_size=4).shape == (0,)
+    seen: list[tuple[int, int]] = []
+    trainer.run(data, batch_size=1, progress=lambda done, steps: seen.append((done, steps)))
+    assert seen[-1] == (6, 6)
+
+
+def test_a_look_inside() -> None:
+    f = compile_system(DENSE.system, cache=False)
+    f(x=np.ones((9, 40)), w=np.ones((40, 33)))
+    assert "y[b,k] = sum[c](w[c,k]*x[b,c])" in f.source
+    assert "define" in f.llvm
+    assert "run" in f.assembly
+    (row,) = f.report().rows
+    assert (row.statement, row.multiply_adds) == ("y", 40 * 33)
+    (row,) = f.report(x=np.ones((9, 40)), w=np.ones((40, 33))).rows
+    assert row.share == 1
+
+
+def test_several_python_threads_at_once(monkeypatch: Any) -> None:
+    monkeypatch.setattr("chainrule.native.compile.WORTH_THREADS", 0)
+    f = compile_system(DENSE.system, dtype="float64", threads=2, cache=False)
+    rng = np.random.default_rng(0)
+    wrong: list[int] = []
+
+    def work(rows: int) -> None:
+        x, w = rng.normal(size=(rows, 30)), rng.normal(size=(30, 20))
+        for _ in range(20):
+            if not np.allclose(f(x=x, w=w)["y"], x @ w):
+                wrong.append(rows)
+
+    workers = [threading.Thread(target=work, args=(rows,)) for rows in (5, 5, 17, 40)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_after_a_fork() -> None:
+    code = (
+        "import os, numpy as np\n"
+        "import chainrule.native.compile as c\n"
+        "from chainrule import Program\n"
+        "c.WORTH_THREADS = 0\n"
+        "p = Program('y[b,k] = sum[c](w[c,k] * x[b,c])')\n"
+        "f = c.compile_system(p.system, threads=2, cache=False)\n"
+        "a = dict(x=np.ones((9, 4)), w=np.ones((4, 3)))\n"
+        "f(**a)\n"
+        "child = os.fork()\n"
+        "ok = (f(**a)['y'] == 4).all()\n"
+        "if child == 0: os._exit(0 if ok else 3)\n"
+        "assert ok and os.waitpid(child, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names a processor of this kind")
+@pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
+def test_on_lesser_processors(cpu: str) -> None:
+    code = (
+        "import numpy as np, test_native as t\n"
+        "from native_check import check\n"
+        "rng = np.random.default_rng(0)\n"
+        "step = t.Program(t.CNN)\n"
+        "check(step, 'float32', **t.cnn_state(rng), **t.cnn_data(rng, 5))\n"
+    )
+    environment = {**os.environ, "CHAINRULE_CPU": cpu}
+    here = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=environment, cwd=here)

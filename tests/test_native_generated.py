@@ -1,0 +1,27 @@
+"""Generated programs, forward and backward, with every buffer against a page out of bounds.
+
+They run in a process of their own: an access outside ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from guard import unavailable
+
+HERE = os.path.dirname(__file__)
+PROGRAMS = 30  # of each type in a test run; python native_generated.py FIRST LAST for more
+
+
+@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
+@pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
+def test_generated_programs(dtype: str, first: int) -> None:
+    command = [sys.executable, "native_generated.py", str(first), str(first + PROGRAMS), dtype]
+    done = subprocess.run(
+        command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
