@@ -53,8 +53,8 @@ def derived(case: Case, g: Any) -> Case:
     """The gradient program as a case of its own: the language is closed under differentiation."""
     names = [n for n in case.wrt or case.reals if f"δ{n}" in g.outputs]
     name = names[case.seed // 6 % len(names)]
-    arrays = dict(case.arrays)
-    reals = list(case.reals)
+    arrays = {n: array for n, array in case.arrays.items() if n in g.inputs}
+    reals = [n for n in case.reals if n in arrays]
     if f"δ{case.of}" in g.inputs:
         arrays[f"δ{case.of}"] = case.upstream
         reals.append(f"δ{case.of}")
@@ -82,7 +82,7 @@ def examine(case: Case, library: Any, again: bool) -> None:
     same_text(library, g)
     names = [re.split(r"[\[ ]", line)[0] for line in str(g).splitlines()]
     assert len(names) == len(set(names)), f"a tensor is written twice:\n{g}"
-    # without wrt: every real input of what `of` is computed from
+    # Without wrt: every real input that `of` is computed from.
     for name in case.wrt or [n for n in case.reals if n in g.inputs]:
         assert slope_name(case, g, name) in g.outputs, f"no {slope_name(case, g, name)} in\n{g}"
     floats = case.floats()
@@ -99,7 +99,7 @@ def examine(case: Case, library: Any, again: bool) -> None:
         compare(case, machine, values, g, g.run(exact=True, **case.arrays, **upstream))
     if case.smooth and case.upstream is None:
         differences(case, p, g, g.run(**floats))
-    if again:
+    if again and any(f"δ{n}" in g.outputs for n in case.wrt or case.reals):
         examine(derived(case, g), library, again=False)
 
 
@@ -140,6 +140,8 @@ def compare(
     for name, array in slopes.items():
         if name in names and names[name] in found:
             same(f"{names[name]} by\n{g}\n", found[names[name]], array, exact, scale)
+        elif name in case.reals and case.wrt is None:
+            assert not any(array.flat), f"no δ{name}, yet it is not all 0, in\n{g}"
 
 
 def magnitude(arrays: list[Any]) -> float:
