@@ -123,6 +123,7 @@ class Compiled:
         self._batch = batch_axes(system)
         self._lock = threading.Lock()
         self._latest: Code | None = None
+        self._recent: _Call | None = None
         self._calls: dict[Any, _Call] = {}
         self._codes: dict[Any, Code] = {}
 
@@ -130,6 +131,11 @@ class Compiled:
         self, /, *, outputs: Sequence[str] | None = None, **arrays: Any
     ) -> dict[str, Array]:
         """The values of the program's tensors, or of those in `outputs`."""
+        recent = self._recent
+        if recent is not None and recent.asked == outputs and len(arrays) == len(recent.small):
+            results = recent.quick(arrays)
+            if results is not None:
+                return results
         try:
             given = [arrays[t] for t in self._inputs]
             key = (outputs if outputs is None else tuple(outputs),
@@ -142,6 +148,9 @@ class Compiled:
             self._check_names(matched)
             given = [real_array(t, matched[t]) for t in self._inputs]
             call = self._prepare(given, outputs)
+        if call.is_small:
+            call.asked = outputs if outputs is None else list(outputs)
+            self._recent = call
         with call.lock:
             return call.run(given)
 
@@ -276,6 +285,29 @@ class _Call:
             if stage is not None:
                 self.instance.point(b.slot, address_of(stage))
             self.results.append((t, b.slot, stage, shapes[t]))
+
+        self.asked: Sequence[str] | None = None
+        stages = [stage for *_, stage, _, _ in self.inputs]
+        self.is_small = len(stages) == len(owner._inputs) and all(
+            s is not None for s in (*stages, *(stage for _, _, stage, _ in self.results))
+        )
+        self.small = [
+            (owner._inputs[k], stage, dtype, shape) for k, _, stage, dtype, shape in self.inputs
+        ]
+
+    def quick(self, arrays: Mapping[str, Any]) -> dict[str, Array] | None:
+        """A call with small arrays just like the last one's; None where they are not."""
+        with self.lock:
+            try:
+                for t, stage, dtype, shape in self.small:
+                    a = arrays[t]
+                    if a.dtype is not dtype or a.shape != shape:
+                        return None
+                    stage[...] = a  # type: ignore[index]
+            except (KeyError, AttributeError):
+                return None
+            self.instance.run()
+            return {t: stage.copy() for t, _, stage, _ in self.results}  # type: ignore[union-attr]
 
     def run(self, given: list[Array]) -> dict[str, Array]:
         instance, kept = self.instance, []
