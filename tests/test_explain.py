@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,22 @@ def test_a_relu_that_is_off_is_named_from_further_away() -> None:
     assert x.zeros[0].reason == "δc[i] = 0, relu off"
     assert x.zeros[0].example == "δc[0]: c[0] = -0.5 is not > 0"
     assert x.zeros[0].share == "2 of the 3 entries of δc are 0: relu off"
+
+
+def test_reasons_of_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a tensor with very many terms only the part that is read is looked into."""
+    whole = reasons(case("batch"))
+    monkeypatch.setattr("chainrule.explain.zeros._LARGE", 1500)
+    assert reasons(case("batch")) == whole
+    monkeypatch.setattr("chainrule.explain.zeros._LARGE", 10)
+    assert sum(reasons(case("batch")).values()) == sum(whole.values())
+
+
+def test_a_loss_has_many_children_and_is_shown_at_once() -> None:
+    x = cr.Program("y[i] = a[i]*a[i]\nE = sum[i](y[i])").explain("E", a=np.arange(3000))
+    started = time.perf_counter()
+    assert len(str(x).splitlines()) < 60
+    assert time.perf_counter() - started < 10
 
 
 def test_a_bracket_that_is_false() -> None:

@@ -21,7 +21,7 @@ from chainrule.system import Statement
 
 CHILDREN = 4  # of one element and one tensor, those with a table
 LARGE_CHILDREN = 2
-LEVEL = 10  # on one level
+LEVEL = 8  # on one level
 SHORT = 3  # terms that fit on a line
 _WIDTH = 96
 
@@ -60,26 +60,28 @@ class View:
     def __init__(self) -> None:
         self.elements: set[str] = set()
         self.formulas: set[Statement] = set()
-        self.more: dict[str, int] = {}
+        self.hidden: dict[str, set[str]] = {}
         self.notes: set[str] = set()
 
     def new_children(self, level: Sequence[Explanation]) -> list[Explanation]:
         """The children to show next, grouped by tensor, none of them shown before."""
         found: dict[str, list[Explanation]] = {}
+        total = 0
         for x in level:
-            shown_here: dict[str, int] = {}
+            left: dict[str, int] = {}  # how many more of each tensor there is room for
             for c in x.children:
-                n = shown_here.get(c.tensor, 0)
                 if c.name in self.elements or c.statement is None:
                     continue
-                large = any(p.nonzero > SHORT for p in c.parts if p.names)
-                if n == (LARGE_CHILDREN if large else CHILDREN):
-                    self.more[c.tensor] = self.more.get(c.tensor, 0) + 1
+                if c.tensor not in left:
+                    left[c.tensor] = LARGE_CHILDREN if _is_large(c) else CHILDREN
+                if not left[c.tensor] or total == LEVEL:
+                    self.hidden.setdefault(c.tensor, set()).add(c.name)
                     continue
-                shown_here[c.tensor] = n + 1
+                left[c.tensor] -= 1
+                total += 1
                 self.elements.add(c.name)
                 found.setdefault(c.tensor, []).append(c)
-        return [c for group in found.values() for c in group][:LEVEL]
+        return [c for group in found.values() for c in group]
 
     def new_notes(self, x: Explanation) -> list[str]:
         """What has not been said yet."""
@@ -89,9 +91,13 @@ class View:
 
     def omitted(self, last: Sequence[Explanation]) -> list[str]:
         """What there is to ask for further."""
-        more = [f"{n:,} more of {t}" for t, n in self.more.items()]
+        counts = {t: len(names - self.elements) for t, names in self.hidden.items()}
+        more = [f"{n:,} more of {t}" for t, n in counts.items() if n]
         deeper = dict.fromkeys(
-            c.name for x in last for c in x.children if c.name not in self.elements
+            c.name
+            for x in last
+            for c in x.children
+            if c.name not in self.elements and c.tensor not in self.hidden
         )
         if deeper:
             names = list(deeper)
@@ -132,6 +138,11 @@ class View:
         if root and x.value == 0:
             below += dict.fromkeys(z.share for z in x.zeros if z.share)
         return lines + _indent(below, 2)
+
+
+def _is_large(x: Explanation) -> bool:
+    """Does it take a table to show it?"""
+    return any(p.nonzero > SHORT for p in x.parts if p.names)
 
 
 def _equations(x: Explanation, letters: str, steps: Sequence[str]) -> list[str]:

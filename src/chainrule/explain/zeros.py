@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.explain.products import products
-from chainrule.explain.values import Numbers
+from chainrule.explain.values import Numbers, at
 from chainrule.explain.writing import formula, polished
 from chainrule.expr import (
     ZERO,
@@ -151,13 +151,13 @@ class Reasons:
         if not isinstance(f, Access):
             note(off, self.expression(f))
             return
-        deeper = self.of_tensor(f.tensor) if self.work.role(f.tensor) != "given" else None
         name = unpadded_text(f)
+        deeper = self.of_tensor(f.tensor)
+        where, _, _ = self.positions(t, f, names)
+        if deeper is None:  # too many terms: only the slice that is read
+            deeper, where = self.of_slice(f, where)
         if deeper is not None:
-            where, _, _ = self.positions(t, f, names)
-            codes = (
-                deeper.codes[tuple(where)] if where else np.broadcast_to(deeper.codes, off.shape)
-            )
+            codes = deeper.codes[tuple(where)]
             for k, r in enumerate(deeper.reasons):
                 text = f"{unpadded_text(f)} = 0, {r.root}"
                 note(off & (codes == k), Reason(1, text, r.root, f.tensor))
@@ -197,15 +197,31 @@ class Reasons:
     def of_tensor(self, t: str) -> Found | None:
         """A reason for every zero of a computed tensor; None where it has too many terms."""
         if t not in self.kept:
-            self.kept[t] = None  # a loop cannot occur, but an update reads its own old value
-            s = self.work.statement(t)
-            if s is not None and t not in self.work.system.updates:
-                self.kept[t] = self._of_tensor(t, s)
+            s = self._computed(t)
+            self.kept[t] = None if s is None else self._of_tensor(t, s, {})
         return self.kept[t]
 
-    def _of_tensor(self, t: str, s: Statement) -> Found | None:
+    def of_slice(self, f: Access, where: list[Codes]) -> tuple[Found | None, list[Codes]]:
+        """The same for the part of a tensor that f reads: its fixed axes are left out."""
+        s = self._computed(f.tensor)
+        fixed = {k: a.offset for k, a in enumerate(f.axes) if isinstance(a, Affine) and not a.terms}
+        if s is None or not fixed or any(len(axis) != 1 for axis in s.axes):
+            return None, where
+        if any(v.denominator != 1 for v in fixed.values()):
+            return None, where
+        bound = {s.axes[k][0][0]: int(v) for k, v in fixed.items()}
+        key = f"{f.tensor} {sorted(bound.items())}"
+        if key not in self.kept:
+            self.kept[key] = self._of_tensor(f.tensor, s, bound)
+        return self.kept[key], [w for k, w in enumerate(where) if k not in fixed]
+
+    def _computed(self, t: str) -> Statement | None:
+        """The statement of a tensor that is computed, not given or updated."""
+        return None if self.work.role(t) == "given" else self.work.statement(t)
+
+    def _of_tensor(self, t: str, s: Statement, bound: dict[str, int]) -> Found | None:
         extents = self.work.extents(t)
-        left = s.indices
+        left = tuple(n for n in s.indices if n not in bound)
         shape = tuple(extents[n] for n in left)
         best = np.full(shape, -1, dtype=np.int64)
         rank = np.full(shape, 9, dtype=np.int64)
@@ -214,8 +230,9 @@ class Reasons:
             names = (*left, *p.names)
             if prod(extents[n] for n in names) > _LARGE:
                 return None
-            grid = self.work.grid(t, p.whole, names)
-            found = self.of_terms(t, p.factors, names, grid == 0)
+            grid = self.work.grid(t, at(p.whole, bound), names)
+            factors = [at(f, bound) for f in p.factors]
+            found = self.of_terms(t, factors, names, grid == 0)
             summed = tuple(range(len(left), len(names)))
             for k, r in enumerate(found.reasons):
                 here = np.any(found.codes == k, axis=summed) & (r.rank < rank)
@@ -226,8 +243,10 @@ class Reasons:
             alive = np.any(grid != 0, axis=summed)
             reasons.append(Reason(2, "its terms cancel", "its terms cancel"))
             best[alive], rank[alive] = len(reasons) - 1, -1
-        zero = self.work.before[t].reshape(shape) == 0
-        codes = np.where(zero, best, -1).reshape(self.work.before[t].shape)
+        array = self.work.before[t]
+        if bound:
+            array = array[tuple(bound.get(axis[0][0], slice(None)) for axis in s.axes)]
+        codes = np.where(array.reshape(shape) == 0, best, -1).reshape(array.shape)
         return Found(codes, tuple(reasons))
 
 
