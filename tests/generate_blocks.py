@@ -77,6 +77,10 @@ def reads(body: str, part: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(part)}(?!\w)", body) is not None
 
 
+def base_name(read: str) -> str:
+    return read.split("[", maxsplit=1)[0]
+
+
 def access(name: str, axes: list[str]) -> str:
     return f"{name}[{', '.join(axes)}]" if axes else name
 
@@ -250,7 +254,7 @@ def labelled(d: Draft, name: str, goal: str) -> str:
 
 
 def updates(d: Draft, goal: str) -> tuple[str, list[str]]:
-    """A step of gradient descent for some inputs, or a scalar made of the gradient itself."""
+    """A step of gradient descent for some inputs, or a scalar made of gradients."""
     reals = [n for n, kind in d.kinds.items() if kind == "real"]
     if not reals:
         return goal, []
@@ -259,12 +263,23 @@ def updates(d: Draft, goal: str) -> tuple[str, list[str]]:
         axes = [d.index() for _ in d.shapes[name]]
         slope = access(f"grad({goal}, {name})", axes)
         fold = f"sum[{', '.join(axes)}]({slope}**2)" if axes else f"{slope}**2"
+        if d.chance(0.3) and "G2" not in d.shapes:  # a second objective, and how the two agree
+            last = access(name, [d.index() for _ in axes])
+            inner = re.findall(r"⟦\d+⟧", last)
+            d.assign([], f"sum[{', '.join(inner)}](2*{last}**3)" if inner else f"{last}**3", "L2")
+            fold = fold.replace("**2", f"*{slope.replace(f'grad({goal},', 'grad(L2,')}")
         return d.assign([], fold, "G"), []
     chosen = d.rng.sample(reals, d.rng.randint(1, min(2, len(reals))))
     for name in chosen:
         axes = [d.index() for _ in d.shapes[name]]
         read = access(name, axes)
         slope = access(f"grad({goal}, {name})", axes)
-        line = f"{read} = {read} - {d.number()} * {slope}"
-        d.lines.append(d.lettered(line))
-    return goal, chosen
+        step = slope
+        if d.chance(0.25):  # momentum: an input that the loss does not read, updated too
+            speed = access(d.input(d.shapes[name]), axes)
+            if base_name(speed) in chosen or base_name(speed) in d.updated:
+                raise Rejected
+            step = f"(0.5*{speed} + {slope})"
+            d.update(base_name(speed), f"{speed} = {step[1:-1]}")
+        d.update(name, f"{read} = {read} - {d.number()} * {step}")
+    return goal, d.updated

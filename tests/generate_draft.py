@@ -38,6 +38,7 @@ class Draft:
         self.lines: list[str] = []
         self.smooth = self.rational = self.dyadic = True
         self.tokens = 0
+        self.updated: list[str] = []
 
     # Choices.
 
@@ -103,9 +104,11 @@ class Draft:
         return self.rng.choice([1, 2, 2, 3, 3, 4, 5, 6])
 
     def number(self) -> str:
-        text = self.rng.choice(["2", "3", "1/2", "0.25", "1.5", "0.1", "1/3", "(-1)"])
+        text = self.rng.choice(["2", "3", "1/2", "0.25", "1.5", "0.1", "1/3", "(-1)", "pi"])
         if text in ("0.1", "1/3"):
             self.rounded()
+        if text == "pi":
+            self.irrational()
         return text
 
     # Statements.
@@ -126,6 +129,10 @@ class Draft:
         self.shapes[name] = formula.shape
         self.lines.append(line)
         return name
+
+    def update(self, name: str, line: str) -> None:
+        self.lines.append(self.lettered(line))
+        self.updated.append(name)
 
     def lettered(self, line: str) -> str:
         taken = set(re.findall(r"\w+", line))
