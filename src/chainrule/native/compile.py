@@ -15,7 +15,7 @@ from chainrule.native.kernel import module_of
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Code, Instance, address_of, multiply_adds, optimised
 from chainrule.native.schedule import Machine
-from chainrule.native.stages import Layout, description, layout
+from chainrule.native.stages import Layout, block_of, description, layout
 from chainrule.ranges import Shape, numeric
 from chainrule.system import System
 
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 DTYPES = ("float32", "float64")
 _SMALL = 1 << 12  # bytes: arrays below are copied in, which costs less than asking where they are
 _PROFILE_CALLS = 20
-WORTH_THREADS = 200_000  # multiply-adds of a call
+WORTH_THREADS = 3_000_000  # multiply-adds of a call: waking a thread takes as long
 
 
 def machine_for(dtype: str) -> Machine:
@@ -241,15 +241,19 @@ class Compiled:
         fixed = tuple(
             (t, ("batch", *s[1:]) if batch and t in batch else s) for t, s in shapes.items()
         )
-        key = (fixed, integers, names)
+        rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
+        key = (fixed, integers, names, block_of(rows))
         code = self._codes.get(key)
         if code is None:
-            made = layout(self.system, ranges, batch, names, integers, machine_for(self.dtype))
+            made = layout(
+                self.system, ranges, batch, names, integers, machine_for(self.dtype), rows=rows
+            )
             code = self._codes[key] = code_for(made, self.dtype, self.cache)
         self._latest = code
-        rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
-        worth = multiply_adds(code.layout, rows) >= WORTH_THREADS
-        return _Call(self, code, self.threads if worth else 1, rows, ranges.shapes, names)
+        threads = self.threads if multiply_adds(code.layout, rows) >= WORTH_THREADS else 1
+        if rows <= code.layout.block and not any(s.shared for s in code.layout.stages):
+            threads = 1  # there is one block only
+        return _Call(self, code, threads, rows, ranges.shapes, names)
 
 
 class _Call:

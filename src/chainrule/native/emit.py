@@ -368,11 +368,12 @@ class Evaluator:
         return [v if isinstance(v.type, ir.VectorType) else self.splat(v, width) for v in values]
 
     def splat(self, x: Value, width: int) -> Value:
-        if isinstance(x, ir.Constant):
-            return ir.Constant(ir.VectorType(x.type, width), [x.constant] * width)
         kind = ir.VectorType(x.type, width)
+        if isinstance(x, ir.Constant):
+            zero = x.constant == 0 and not str(x.constant).startswith("-")
+            return ir.Constant(kind, None if zero else [x.constant] * width)
         single = self.builder.insert_element(ir.Constant(kind, ir.Undefined), x, I32(0))
-        mask = ir.Constant(ir.VectorType(I32, width), [0] * width)
+        mask = ir.Constant(ir.VectorType(I32, width), None)
         return self.builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), mask)
 
     def spread(self, at: Linear) -> Value:

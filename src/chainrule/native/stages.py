@@ -107,20 +107,29 @@ def description(made: Layout) -> str:
 def layout(
     system: System, ranges: Ranges, batch: Mapping[str, bool] | None, wanted: Sequence[str],
     integers: frozenset[str], machine: Machine, *, train: bool = False,
-    objective: str | None = None,
+    objective: str | None = None, rows: int = max(_BLOCKS),
 ) -> Layout:  # fmt: skip
-    """Nests, stages and buffers for the wanted results.
+    """Nests, stages and buffers for the wanted results, best for batches of `rows` or more.
 
     With `train`, updates go back to the tensors they update, and the batch's rows come in an
     order that is given at run time.
     """
-    for block in _BLOCKS if batch else (1,):
+    for block in _blocks(rows) if batch else (1,):
         builder = _Builder(system, ranges, batch or {}, wanted, integers, machine, block, train)
         made = builder.build(objective)
         rows = sum(b.bytes(block) for b in made.buffers.values() if b.place == "block")
         if rows <= _CACHE:
             break
     return made
+
+
+def block_of(rows: int) -> int:
+    """The largest block that a batch of so many rows fills."""
+    return _blocks(rows)[0]
+
+
+def _blocks(rows: int) -> tuple[int, ...]:
+    return tuple(b for b in _BLOCKS if b <= rows) or (1,)
 
 
 class _Builder:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from chainrule.errors import FormulaError
 from chainrule.expr import Grad, walk
 from chainrule.native.compile import (
-    WORTH_THREADS,
     check_dtype,
     check_threads,
     code_for,
@@ -27,6 +26,7 @@ from chainrule.ranges import numeric
 from chainrule.system import System
 
 Array = NDArray[Any]
+WORTH_THREADS = 100_000  # multiply-adds of a step: meeting costs less than starting
 _CHUNK = 0.05  # seconds in native code before Python may look at interrupts and progress
 
 
