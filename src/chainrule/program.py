@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chainrule import derive, given
@@ -148,7 +148,8 @@ class Program:
         of = _name("of", of)
         names = None
         if wrt is not None:
-            names = [_name("wrt", t) for t in ([wrt] if isinstance(wrt, str) else wrt)]
+            several = isinstance(wrt, Iterable) and not isinstance(wrt, str)
+            names = [_name("wrt", t) for t in (wrt if several else [wrt])]
         system = derive.backward(self._forward(), of, names)
         relatives = self._relatives | frozenset(self._expanded.inputs)
         return Program._of(system, relatives, of)
