@@ -146,10 +146,7 @@ class Program:
         is called δt_of.  Raises FormulaError for an unknown name or an integer tensor.
         """
         of = _name("of", of)
-        names = None
-        if wrt is not None:
-            several = isinstance(wrt, Iterable) and not isinstance(wrt, str)
-            names = [_name("wrt", t) for t in (wrt if several else [wrt])]
+        names = None if wrt is None else _names("wrt", wrt)
         system = derive.backward(self._forward(), of, names)
         relatives = self._relatives | frozenset(self._expanded.inputs)
         return Program._of(system, relatives, of)
@@ -209,3 +206,8 @@ def _name(what: str, t: Any) -> str:
     if not isinstance(t, str):
         raise FormulaError(f"{what} names a tensor, but is {t!r}", hint=f"as in  {what}='w'")
     return canonical(t)
+
+
+def _names(what: str, given: Any) -> list[str]:
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    return [_name(what, t) for t in (given if several else [given])]
