@@ -54,7 +54,8 @@ def derived(case: Case, g: Any) -> Case:
     names = [n for n in case.wrt or case.reals if f"δ{n}" in g.outputs]
     name = names[case.seed // 6 % len(names)]
     arrays = {n: array for n, array in case.arrays.items() if n in g.inputs}
-    reals = [n for n in case.reals if n in arrays]
+    read = g.system.ranks  # what only a size is asked of (its gradient is 0) is left alone
+    reals = [n for n in case.reals if n in arrays and n in read]
     if f"δ{case.of}" in g.inputs:
         arrays[f"δ{case.of}"] = case.upstream
         reals.append(f"δ{case.of}")

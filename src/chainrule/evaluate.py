@@ -64,8 +64,9 @@ def evaluate(
     old = dict(arrays)
     out: dict[str, Array] = {}
     with np.errstate(all="ignore"):
+        place = {s: k for k, s in enumerate(system.statements)}
         for s in system.order:
-            k = system.statements.index(s)
+            k = place[s]
             work = Evaluator(old, ranges.extents[k], ranges.shapes, exact)
             try:
                 array = work.statement(unique(s))
@@ -288,6 +289,7 @@ class Evaluator:
             shape.append(max(length, 1))
             place.append(slice(before, before + last + 1, gap) if n else slice(0, 0))
             moved.append(Affine(tuple(scaled), offset + before))
+        _check_memory("the border that pad needs", math.prod(shape))
         out = np.full(shape, outside, dtype=self.dtype)
         out[tuple(place)] = array
         return out, moved
@@ -357,6 +359,8 @@ def _union(values: Sequence[Value]) -> tuple[str, ...]:
 
 
 def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | float:
+    if not (isinstance(base, Fraction) and isinstance(exponent, Fraction)):
+        return float(base) ** float(exponent)  # ±inf, the maximum or minimum of nothing, or nan
     if exponent.denominator != 1:
         raise _NoValue(f"a power with exponent {exponent} is not rational", _INEXACT)
     if base == 0 and exponent < 0:

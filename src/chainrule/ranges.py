@@ -112,9 +112,10 @@ def _analyse(system: System, shapes: tuple[tuple[str, Shape], ...] | None) -> Ra
         else:
             tensors[t] = tuple(map(number, known[t]))
     indices: list[dict[str, Dim]] = [{} for _ in system.statements]
+    place = {s: k for k, s in enumerate(system.statements)}
     try:
         for s in system.order:
-            k = system.statements.index(s)
+            k = place[s]
             work = _StatementRanges(k, s, tensors, equal, concrete=known is not None)
             indices[k] = work.solve()
             shape = work.target_shape()
@@ -137,13 +138,15 @@ def _match_cotangent(
 ) -> None:
     """A cotangent that is given, δt, has the shape of the tensor t that is computed."""
     given = tensors.get(f"δ{t}") if f"δ{t}" in system.inputs else None
+    if given is None:
+        return
     reads = [
         (k, e)
         for k, s in enumerate(system.statements)
         for e in walk(s.body)
         if isinstance(e, Access) and e.tensor == f"δ{t}"
     ]
-    if given is None or not reads:
+    if not reads:
         return
     have, needed = [d.value for d in given], [d.value for d in tensors[t]]
     if len(have) != len(needed) or (None not in [*have, *needed] and have != needed):

@@ -94,14 +94,16 @@ class Backward:
     def __init__(
         self, system: System, of: str, wrt: tuple[str, ...] | None, taken: frozenset[str]
     ) -> None:
-        forward = tuple(s for s in system.statements if not s.is_update)
+        whole = System(tuple(s for s in system.statements if not s.is_update) or system.statements)
         self.of = of
-        _check_objective(system, of, forward)
-        self.space = Space(System(forward), taken | system.names)
-        self.forward = self.space.forward
+        _check_objective(system, of, whole.statements)
+        forward = _computable(whole, whole.needed_for([of, *(wrt or ())]))
+        self.space = Space(forward, taken | system.names)
+        self.forward = forward
         self.wrt = real_inputs(self.forward) if wrt is None else wrt
         for t in self.wrt:
-            _check_wrt(self.forward, t)
+            _check_wrt(whole, t)
+            self.space.know(t, whole.ranks[t])
         self.stages: list[Stage] = []
         self.deltas: dict[str, Expr] = {}
         self.pending: dict[str, list[tuple[int, Contribution]]] = {}
@@ -225,7 +227,7 @@ class Backward:
         """Index names for the axes of δt: the letters its readers use, else new ones."""
         used: set[str] = set()
         out: list[tuple[str, ...]] = []
-        for a in range(self.forward.ranks[t]):
+        for a in range(len(self.space.dims[t])):
             axes = [c.access.axes[a] for c in received]
             wanted: tuple[str, ...] = ("",)
             if axes and all(isinstance(x, Group) for x in axes):
@@ -268,6 +270,17 @@ class Backward:
         made = self._append(name, t, tuple(own), g.term, [(k, c)])
         spread = [axis_of(names) for names in free]
         return Access(made.target, tuple(spread), None)
+
+
+def _computable(system: System, needed: Sequence[Statement]) -> System:
+    """The statements that can run on the inputs that the needed ones have: no array more is asked."""
+    known = set(System(tuple(needed)).inputs)
+    kept = set()
+    for s in system.order:
+        if known.issuperset(s.mentions):
+            known.add(s.target)
+            kept.add(s)
+    return System(tuple(s for s in system.statements if s in kept))
 
 
 def _check_objective(system: System, of: str, forward: Sequence[Statement]) -> None:

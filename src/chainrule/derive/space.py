@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chainrule.derive.tidy import drop_sizes, plain_letters
-from chainrule.dims import Dim, from_expr
+from chainrule.dims import Dim, atom, from_expr
 from chainrule.expr import (
     ONE,
     Access,
@@ -51,6 +51,10 @@ class Space:
             simple = isinstance(s.body, (Access, Const, Size, Index))
             if not simple and set(s.indices) == set(s.body.free):
                 yield k, s
+
+    def know(self, t: str, rank: int) -> None:
+        """A tensor that this part of the forward pass does not read has sizes all the same."""
+        self.dims.setdefault(t, tuple(atom(Size(t, k)) for k in range(rank)))
 
     # ------------------------------------------------------------ names
 
@@ -148,6 +152,7 @@ class Space:
         s = Statement(s.target, s.axes, simplify(s.body))
         s = drop_sizes(s, self.dims, self.ranges.equal)
         s = plain_letters(s, frozenset(self.taken))
+        s = Statement(s.target, s.axes, simplify(s.body))  # equal sums have equal letters now
         self.dims[s.target] = dims
         self.taken.add(s.target)
         self.made.append(s)

@@ -209,3 +209,4 @@ def _reciprocal(e: Expr) -> Expr | None:
 # The view registers itself with the nodes: expr.py imports nothing that stands above it.
 setattr(Expr, "__str__", expression)  # noqa: B010
 setattr(Expr, "__repr__", expression)  # noqa: B010
+setattr(Statement, "__str__", statement)  # noqa: B010
