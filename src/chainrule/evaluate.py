@@ -358,9 +358,9 @@ def _union(values: Sequence[Value]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n for v in values for n in v.names))
 
 
-def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | float:
+def _exact_power(base: Fraction | float, exponent: Fraction | float) -> Fraction | float:
     if not (isinstance(base, Fraction) and isinstance(exponent, Fraction)):
-        return float(base) ** float(exponent)  # ±inf, the maximum or minimum of nothing, or nan
+        return math.pow(base, exponent)  # ±inf, the maximum or minimum of nothing, or nan
     if exponent.denominator != 1:
         raise _NoValue(f"a power with exponent {exponent} is not rational", _INEXACT)
     if base == 0 and exponent < 0:

@@ -16,6 +16,7 @@ from chainrule.system import Statement, System
 
 if TYPE_CHECKING:
     from chainrule.explain import Explanation
+    from chainrule.native import Compiled, Trainer
 
 
 class Program:
@@ -179,6 +180,58 @@ class Program:
         values = {t: given.floats(t, a) for t, a in own._matched(arrays).items()}
         ranges = own._ranges({t: a.shape for t, a in values.items()})
         return explain.explain(own._expanded, ranges, values, target, depth, of)
+
+    def compile(
+        self, *, dtype: Any = "float32", threads: int | None = None, cache: bool = True
+    ) -> Compiled:
+        """The program as machine code: a function of arrays that returns what run() returns.
+
+        dtype    "float32" or "float64"
+        threads  how many; None means the cores that this process may use.  The bits of a result
+                 do not depend on it.
+        cache    keep the code on disk, for the next process
+
+        The result has .source (the loop nests as text), .llvm, .assembly and .report().
+        Raises FormulaError for another dtype.
+        """
+        from chainrule.native import compile_system
+
+        return compile_system(
+            self._expanded,
+            dtype=dtype,
+            threads=threads,
+            cache=cache,
+            written=self._system,
+            match=self._matched,
+        )
+
+    def trainer(
+        self,
+        state: Mapping[str, Any],
+        *,
+        dtype: Any = "float32",
+        threads: int | None = None,
+        cache: bool = True,
+    ) -> Trainer:
+        """Many steps of this program in one native call, its updated tensors kept between them.
+
+        state  an array for every tensor that the program updates, and for those it only reads
+               and that are not data; `run` of the result takes the data, batch first
+
+        Raises FormulaError where a tensor to update is missing.
+        """
+        from chainrule.native import Trainer
+
+        named = {canonical(t): a for t, a in state.items()}
+        return Trainer(
+            self._expanded,
+            named,
+            dtype=dtype,
+            threads=threads,
+            cache=cache,
+            written=self._system,
+            objective=self._objective,
+        )
 
     def _relative(self, system: System, of: str | None) -> Program:
         """A program that may be given this one's arrays, needed or not."""
