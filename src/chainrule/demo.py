@@ -212,17 +212,13 @@ def train(
     after_epoch: Callable[[int, float, Tensors], None],
 ) -> Tensors:
     """Run the update formulas over shuffled minibatches; the rate falls to 0 along a line."""
-    step = cr.Program(DIGITS + DIGITS_UPDATE)
+    trainer = cr.Program(DIGITS + DIGITS_UPDATE).trainer({**weights, "η": RATE})
     random = np.random.default_rng(0)
     for epoch in range(EPOCHS):
-        rate = np.array(RATE * (1 - epoch / EPOCHS))
+        trainer.put(η=RATE * (1 - epoch / EPOCHS))
         order = random.permutation(len(images))
-        losses = []
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            result = step.run(o=images[rows], t=labels[rows], **weights, η=rate)
-            weights = {name: result[name] for name in weights}
-            losses.append(float(result["E"]))
+        losses = trainer.run({"o": images, "t": labels}, order=order, batch_size=BATCH)
+        weights = {t: a for t, a in trainer.state().items() if t in weights}
         after_epoch(epoch, float(np.mean(losses)), weights)
     return weights
 

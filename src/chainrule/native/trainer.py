@@ -76,6 +76,18 @@ class Trainer:
         """The tensors of the state as they are now, in the program's own shapes."""
         return {t: a.copy() for t, a in self._state.items()}
 
+    def put(self, /, **arrays: Any) -> None:
+        """Overwrite tensors of the state, a learning rate say; their shapes stay."""
+        for t, a in arrays.items():
+            array = real_array(t, a)
+            if t not in self._state or array.shape != self._state[t].shape:
+                shapes = ", ".join(f"{n}{list(x.shape)}" for n, x in self._state.items())
+                raise FormulaError(
+                    f"the state has no {t} of shape {list(array.shape)}", hint=f"it has {shapes}"
+                )
+            with self._lock:
+                self._state[t][...] = array
+
     def run(
         self,
         data: Mapping[str, Any],
