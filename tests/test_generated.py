@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,14 @@ def test_the_generator_covers_the_language() -> None:
         assert 0.02 < share < 0.98, (kind, share)
     assert any(case.updated for case in cases)
     assert any(array.size == 0 for case in cases for array in case.arrays.values())
+
+
+def test_nothing_scatters() -> None:
+    """Each entry is written once, as a sum: no code of the library adds into what is there."""
+    for path in Path(cr.__file__).parent.rglob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        for call in ("add.at(", "bincount(", "put_along_axis(", "np.put("):
+            assert call not in code, (path, call)
 
 
 # The check itself must be able to fail: each fault below is one that a library could have.
