@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FileMistake", "check_target", "load_arrays", "save_arrays"]
+__all__ = [
+    "FileMistake",
+    "check_target",
+    "load_array",
+    "load_arrays",
+    "save_arrays",
+    "stored_names",
+]
 
 
 class FileMistake(ValueError):
@@ -45,6 +52,30 @@ def load_arrays(path: str, names: Iterable[str]) -> dict[str, Any]:
         return {name: _member(path, file, stored[name]) for name in wanted}
 
 
+def load_array(path: str) -> NDArray[Any]:
+    """Read the one array of an .npy file, or of an .npz file that holds only one."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise FileMistake(f"cannot read {path}: {_reason(error)}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FileMistake(
+            f"{path} is no array that NumPy can read; save it with np.save('mine.npy', array)"
+        ) from error
+    if isinstance(found, np.lib.npyio.NpzFile):
+        with found:
+            if len(found.files) != 1:
+                raise FileMistake(f"{path} holds {len(found.files)} arrays; give a file with one")
+            return _member(path, found, found.files[0])
+    return _real(path, "the array", np.asarray(found))
+
+
+def stored_names(path: str) -> list[str]:
+    """The names of the arrays in an .npz file that `load_arrays` has read from, as δt for d_t."""
+    with np.load(path, allow_pickle=False) as file:
+        return ["δ" + name[2:] if name[:2] == "d_" else name for name in file.files]
+
+
 def _member(path: str, file: Any, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.asarray(file[name])
@@ -57,9 +88,13 @@ def _member(path: str, file: Any, name: str) -> NDArray[Any]:
         zlib.error,
     ) as error:
         raise FileMistake(f"{path}: array {name} cannot be read: {error}") from error
+    return _real(path, f"array {name}", array)
+
+
+def _real(path: str, what: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise FileMistake(
-            f"{path}: array {name} has type {array.dtype}; tensors are real numbers or integers"
+            f"{path}: {what} has type {array.dtype}; tensors are real numbers or integers"
         )
     return array
 

@@ -1,7 +1,8 @@
-"""The `chainrule` command: derive, run, explain, demo.
+"""The `chainrule` command: derive, run, explain, check, demo.
 
 Exit status: 0; 2 for a mistake in what was given (one message on standard error); 130 after
-ctrl-C; 1 for a fault of chainrule's own.  Never a traceback.
+ctrl-C; 1 for a gradient that `check` finds wrong, or for a fault of chainrule's own.  Never a
+traceback.
 """
 
 from __future__ import annotations
@@ -18,13 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import chainrule as cr
-from chainrule.arrays import FileMistake, check_target, load_arrays, save_arrays
+from chainrule.arrays import (
+    FileMistake,
+    check_target,
+    load_array,
+    load_arrays,
+    save_arrays,
+    stored_names,
+)
 from chainrule.explain import inputs_for
 from chainrule.expr import Grad, tensors, walk
 from chainrule.notation import statement
 from chainrule.terminal import Screen, busy
 
 OWN_FAULT, INPUT_MISTAKE, INTERRUPTED = 1, 2, 130
+WRONG = 1
 
 
 class Mistake(click.ClickException):
@@ -120,6 +129,38 @@ def explain(file: str, element: str, data: str, depth: int, of: str | None, late
         screen.line(shown)
     else:
         screen.formulas(shown, indent="")
+
+
+@cli.command(short_help="Say whether a gradient is right, and if not, why.")
+@click.argument("file")
+@click.option("--wrt", metavar="TENSOR", required=True, help="Whose gradient it is.")
+@click.option("--gradient", metavar="MINE.npy", required=True, help="The gradient to check.")
+@click.option(
+    "--data",
+    metavar="X.npz",
+    required=True,
+    help="The input tensors, by name; intermediate results in it are checked as well.",
+)
+@click.option("--of", metavar="TENSOR", help="What was differentiated. Default: the objective.")
+def check(file: str, wrt: str, gradient: str, data: str, of: str | None) -> None:
+    """Check a gradient that was computed elsewhere against the program in FILE.
+
+    Exit status 0 where it is right, 1 where it is wrong.
+    """
+    screen = Screen()
+    with mistakes(file):
+        program = cr.Program(read_text(file))
+        target = of or objective(program)
+        derived = program.gradient(of=target, wrt=[wrt])
+        given = load_arrays(data, derived.inputs)
+        known = {*program.inputs, *derived.outputs} - set(given)
+        given |= load_arrays(data, [t for t in stored_names(data) if t in known])
+        mine = load_array(gradient)
+        with busy("checking"):
+            report = cr.check(mine, program, target, wrt, **given)
+    screen.formulas(str(report), indent="")
+    if not report:
+        click.get_current_context().exit(WRONG)
 
 
 @cli.command(short_help="A worked example, and a network that learns to read digits.")
