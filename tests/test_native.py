@@ -43,6 +43,11 @@ PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
         {"x": (3, 11, 4), "w": (3, 4, 18)},
         "y",
     ),
+    "large images": (
+        "y[b,i:60,j:31,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,i+m-1,2*j+n-1,c])",
+        {"x": (3, 60, 62, 32), "w": (3, 3, 32, 20)},
+        "y",
+    ),
     "three dimensions": (
         "y[b,i,j,l,k] = sum[m,n,p](w[m,n,p,k] * x[b,i+m,2*j+n,l+2*p])",
         {"x": (2, 5, 6, 7), "w": (2, 3, 2, 3)},

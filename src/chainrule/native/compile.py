@@ -22,6 +22,8 @@ from chainrule.system import System
 Array = NDArray[Any]
 DTYPES = ("float32", "float64")
 _SMALL = 1 << 12  # bytes: arrays below are copied in, which costs less than asking where they are
+_FEW_ROWS = 4  # fewer samples than this, each much work, are split up inside
+_WORTH_SPLITTING = 20_000_000  # multiply-adds of a sample
 _PROFILE_CALLS = 20
 WORTH_THREADS = 3_000_000  # multiply-adds of a call: waking a thread takes as long
 
@@ -242,12 +244,14 @@ class Compiled:
             (t, ("batch", *s[1:]) if batch and t in batch else s) for t, s in shapes.items()
         )
         rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
-        key = (fixed, integers, names, block_of(rows))
+        few = rows if rows < _FEW_ROWS else 0
+        key = (fixed, integers, names, block_of(rows), few)
         code = self._codes.get(key)
         if code is None:
-            made = layout(
-                self.system, ranges, batch, names, integers, machine_for(self.dtype), rows=rows
-            )
+            given = (names, integers, machine_for(self.dtype))
+            made = layout(self.system, ranges, batch, *given, rows=rows)
+            if rows < _FEW_ROWS and multiply_adds(made, 1) >= _WORTH_SPLITTING:
+                made = layout(self.system, ranges, None, *given)
             code = self._codes[key] = code_for(made, self.dtype, self.cache)
         self._latest = code
         threads = self.threads if multiply_adds(code.layout, rows) >= WORTH_THREADS else 1

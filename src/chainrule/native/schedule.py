@@ -26,6 +26,7 @@ from chainrule.expr import (
 )
 from chainrule.native.loops import Nest, positions
 
+_NEAR = 1 << 18  # numbers that the second level of the cache holds
 _LATENCY = 4.0  # cycles until an accumulator can be added to again
 _UNUSED = 4  # registers kept free of accumulators
 _BATCH = 64  # samples that a sum over the whole batch is taken to have
@@ -135,7 +136,9 @@ def _cheapest(
     base = {vector: 1} if vector else {}
     if work is None or work.steps < 4:
         return base
-    rows = [n for n in reversed(nest.loops) if n != vector]  # of equals, the nearest in memory
+    stored = {n for a in nest.store for n in a.names}
+    # of equals, the nearest in memory
+    rows = [n for n in reversed(nest.loops) if n != vector and n in stored]
     sizes = {n: block if nest.extents[n] is None else (nest.extents[n] or 0) for n in nest.loops}
     vectors = -(-sizes[vector] // width) if vector else 1
     limit = machine.registers - _UNUSED
@@ -201,6 +204,9 @@ def _cost(
         fma = points * machine.cycles(width)
         copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
         step = max(fma, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
+        vectors = counts.get(vector, 0) if vector else 0
+        if work.steps * vectors * width > _NEAR // 2 and nest.lane is None:
+            step += 3 * vectors * per_load  # the weights come from further away
         total += times * (work.steps * step + 8 + 2 * points)
     return outer * total * _outside(nest, set(tile))
 
@@ -246,6 +252,21 @@ def main_sum(nest: Nest, vector: str | None, block: int) -> _Work | None:
     return best
 
 
+def _weights(nest: Nest, vector: str) -> int:
+    """Elements of the largest tensor without samples that is read along the vector index."""
+    sizes = [0]
+    for e in nest.accesses():
+        extents = [nest.extents[n] for n in e.free]
+        if vector in e.free and _summed(nest, e) and None not in extents:
+            sizes.append(math.prod(n for n in extents if n is not None))
+    return max(sizes)
+
+
+def _summed(nest: Nest, a: Access) -> bool:
+    return any(isinstance(e, Reduce) and e.op == "sum" and any(x is a for x in walk(e.body))
+               for e in walk(nest.body))  # fmt: skip
+
+
 def _read(nest: Nest, a: Access, within: Reduce, vector: str | None) -> _Read:
     last = frozenset(a.axes[-1].names) if a.axes else frozenset()
     along = [nest.extents[n] or 1 for n in last if n in within.names]
@@ -253,9 +274,14 @@ def _read(nest: Nest, a: Access, within: Reduce, vector: str | None) -> _Read:
 
 
 def _order(nest: Nest, tile: Mapping[str, int], vector: str | None) -> tuple[str, ...]:
-    """Plain loops, then the vector's, then the tile's rows: what a vector reads stays near."""
+    """Plain loops, then the vector's, then the tile's rows: what a vector reads stays near.
+
+    Where all vectors together read more weights than the cache holds, their loop is the first.
+    """
     plain = [n for n in nest.loops if n not in tile]
     rows = [n for n in nest.loops if n in tile and n != vector]
+    if vector and _weights(nest, vector) > _NEAR // 4:
+        return (vector, *plain, *rows)
     return (*plain, *([vector] if vector else []), *rows)
 
 

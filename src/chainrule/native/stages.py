@@ -46,9 +46,11 @@ from chainrule.ranges import Ranges
 from chainrule.system import System
 
 LANES = 16
-_LANE_BYTES = 1 << 20  # a sum larger than this is not kept once for each lane
+_IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row
+_LANE_BYTES = 1 << 22  # a sum larger than this is not kept once for each lane
 _CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
 _BLOCKS = (8, 4, 2, 1)
+_SHARES = 4  # blocks that a batch has at least, so that several threads find work
 NEW = "⁺"
 
 Shape = tuple[int | None, ...]
@@ -107,7 +109,7 @@ def description(made: Layout) -> str:
 def layout(
     system: System, ranges: Ranges, batch: Mapping[str, bool] | None, wanted: Sequence[str],
     integers: frozenset[str], machine: Machine, *, train: bool = False,
-    objective: str | None = None, rows: int = max(_BLOCKS),
+    objective: str | None = None, rows: int = max(_BLOCKS) * _SHARES,
 ) -> Layout:  # fmt: skip
     """Nests, stages and buffers for the wanted results, best for batches of `rows` or more.
 
@@ -124,12 +126,12 @@ def layout(
 
 
 def block_of(rows: int) -> int:
-    """The largest block that a batch of so many rows fills."""
+    """The largest block that a batch of so many rows is cut into."""
     return _blocks(rows)[0]
 
 
 def _blocks(rows: int) -> tuple[int, ...]:
-    return tuple(b for b in _BLOCKS if b <= rows) or (1,)
+    return tuple(b for b in _BLOCKS if b * _SHARES <= rows) or (1,)
 
 
 class _Builder:
@@ -243,11 +245,26 @@ class _Builder:
         size = math.prod(n.extents[i] or 0 for i in n.loops)
         if size * self.machine.element > _LANE_BYTES or (len(e.names) == 1 and size > 1024):
             return [n]
+        rows, body = self.by_rows(n, e, over[0])
         name = n.target + "Σ"
         self.shapes[name] = tuple(n.extents[i] for i in n.loops)
         axes = tuple(map(bare, n.loops))
-        part = replace(n, target=name, store=axes, lane=over[0])
+        part = replace(n, target=name, loops=(*rows, *n.loops), store=axes, body=body, lane=over[0])
         return [part, replace(n, body=Access(name, axes, None))]
+
+    def by_rows(self, n: Nest, e: Reduce, sample: str) -> tuple[tuple[str, ...], Expr]:
+        """Which summed indices a sum over samples walks outside: those of large images.
+
+        So each row of an image meets all weights while it is near.
+        """
+        reads = [a for a in dict.fromkeys(walk(e.body)) if isinstance(a, Access)]
+        sizes = [math.prod(self.shapes[a.tensor][1:]) for a in reads if self.has_batch(a.tensor)]  # type: ignore[arg-type]
+        inner = [i for i in e.names if i != sample]
+        if len(inner) < 2 or sum(sizes) * self.machine.element < _IMAGE or n.sample:
+            return (), e
+        rows = (sample, inner[0])
+        kept = tuple(b for b in e.binders if b[0] not in rows)
+        return rows, Reduce("sum", kept, e.body)
 
     def by_sample(self, e: Expr, sample: str) -> bool:
         """Whether e reads, of tensors with a batch, only the sample's own rows."""

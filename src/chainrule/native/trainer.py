@@ -21,7 +21,7 @@ from chainrule.native.compile import (
 )
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Instance, address_of, multiply_adds
-from chainrule.native.stages import layout
+from chainrule.native.stages import block_of, layout
 from chainrule.ranges import numeric
 from chainrule.system import System
 
@@ -172,7 +172,8 @@ class Trainer:
 
     def _instance(self, arrays: Mapping[str, Array], rows: int) -> Instance:
         integers = frozenset(t for t, a in arrays.items() if a.dtype.kind == "i")
-        key = tuple((t, a.shape[1:]) for t, a in arrays.items()), integers
+        shapes_key = tuple((t, a.shape[1:]) for t, a in arrays.items())
+        key = shapes_key, integers, block_of(rows)
         instance = self._instances.get(key)
         if instance is None:
             shapes = {t: (rows, *a.shape[1:]) for t, a in arrays.items()}
@@ -183,7 +184,7 @@ class Trainer:
             wanted += [self.objective] if self.objective is not None else []
             made = layout(
                 self.system, ranges, self._batch, wanted, integers,
-                machine_for(str(self.dtype)), train=True, objective=self.objective,
+                machine_for(str(self.dtype)), train=True, objective=self.objective, rows=rows,
             )  # fmt: skip
             code = code_for(made, str(self.dtype), self.cache)
             worth = multiply_adds(made, rows) >= WORTH_THREADS
