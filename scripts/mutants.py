@@ -4,7 +4,7 @@
 
 A mutant is killed when a test fails; it survives when all pass.  The table of faults is
 mutants.txt beside this script; the result goes to docs/results/mutants.json.  Exit status 1 when
-fewer than 95% are killed, 2 when a fault no longer fits the source.
+fewer than 95% are killed, 2 when a fault no longer fits the source or the suite fails without one.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ def stale(m: Mutant) -> bool:
     return (ROOT / "src/chainrule" / m.file).read_text(encoding="utf-8").count(m.old) != 1
 
 
-def killed_by(m: Mutant) -> str | None:
-    """The first test that fails with the fault in place, None where the mutant survives."""
+def killed_by(m: Mutant | None) -> str | None:
+    """The first test that fails with the fault in place, None where all pass."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for part in ("src", "tests"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
-        target = copy / "src/chainrule" / m.file
-        target.write_text(
-            target.read_text(encoding="utf-8").replace(m.old, m.new), encoding="utf-8"
-        )
+        if m is not None:
+            target = copy / "src/chainrule" / m.file
+            text = target.read_text(encoding="utf-8")
+            target.write_text(text.replace(m.old, m.new), encoding="utf-8")
         for tests in STEPS:
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
             threads = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(copy / "src")}
@@ -101,6 +101,9 @@ def main() -> int:
     if old := [m for m in mutants if stale(m)]:
         for m in old:
             print(f"no longer found once in {m.file}: {m.old}", file=sys.stderr)
+        return 2
+    if by := killed_by(None):
+        print(f"the suite fails without any fault: {by}", file=sys.stderr)
         return 2
     with ThreadPoolExecutor(args.jobs) as pool:
         results = []

@@ -148,7 +148,7 @@ class Program:
         """
         of = _name("of", of)
         names = None if wrt is None else _names("wrt", wrt)
-        system = derive.backward(self._forward(), of, names)
+        system = derive.backward(self._forward(), of, names, self._expanded)
         relatives = self._relatives | frozenset(self._expanded.inputs)
         return Program._of(system, relatives, of)
 

@@ -39,9 +39,14 @@ from chainrule.simplify import simplify
 from chainrule.system import LeftAxis, Problem, Statement, System
 
 
-def backward(system: System, of: str, wrt: Sequence[str] | None) -> System:
-    """Forward statements (updates left out) and the statements of every cotangent on the way."""
-    work = differentiate(system, of, None if wrt is None else tuple(wrt))
+def backward(
+    system: System, of: str, wrt: Sequence[str] | None, whole: System | None = None
+) -> System:
+    """Forward statements (updates left out) and the statements of every cotangent on the way.
+
+    `whole` is the program that the system is part of: its other tensors have gradient 0.
+    """
+    work = differentiate(system, of, None if wrt is None else tuple(wrt), whole=whole)
     return System((*work.space.forward.statements, *work.space.made))
 
 
@@ -52,10 +57,14 @@ def derivation(system: System, of: str, wrt: str) -> Derivation:
 
 @lru_cache(maxsize=128)
 def differentiate(
-    system: System, of: str, wrt: tuple[str, ...] | None, taken: frozenset[str] = frozenset()
+    system: System,
+    of: str,
+    wrt: tuple[str, ...] | None,
+    taken: frozenset[str] = frozenset(),
+    whole: System | None = None,
 ) -> Backward:
     """The work itself, remembered; `taken` are names to keep off."""
-    return Backward(system, of, wrt, taken)
+    return Backward(system, of, wrt, taken, whole or system)
 
 
 def real_inputs(system: System) -> tuple[str, ...]:
@@ -92,12 +101,17 @@ class Backward:
     """The work of one differentiation; `space.made` and `stages` are its results."""
 
     def __init__(
-        self, system: System, of: str, wrt: tuple[str, ...] | None, taken: frozenset[str]
+        self,
+        system: System,
+        of: str,
+        wrt: tuple[str, ...] | None,
+        taken: frozenset[str],
+        whole: System,
     ) -> None:
-        whole = System(tuple(s for s in system.statements if not s.is_update) or system.statements)
+        given = System(tuple(s for s in system.statements if not s.is_update) or system.statements)
         self.of = of
-        _check_objective(system, of, whole.statements)
-        forward = _computable(whole, whole.needed_for([of, *(wrt or ())]))
+        _check_objective(system, of, given.statements)
+        forward = _computable(given, given.needed_for([of, *(wrt or ())]))
         self.space = Space(forward, taken | system.names)
         self.forward = forward
         self.wrt = real_inputs(self.forward) if wrt is None else wrt
@@ -302,6 +316,11 @@ def _check_objective(system: System, of: str, forward: Sequence[Statement]) -> N
 
 def _check_wrt(forward: System, t: str) -> None:
     if t not in forward.ranks:
+        if t in forward.inputs:
+            raise FormulaError(
+                f"only the size of {t} is read, so its gradient is 0, of a shape that is not known",
+                hint=f"leave {t} out",
+            )
         known = [n for n in forward.ranks if not n.startswith("δ")]
         raise FormulaError(f"this program has no tensor {t}", hint=_did_you_mean(t, known))
     if is_label(forward, t):

@@ -149,10 +149,10 @@ class Space:
 
         Raises Problem where a size cannot be said (an index of a group on the left).
         """
-        s = Statement(s.target, s.axes, simplify(s.body))
-        s = drop_sizes(s, self.dims, self.ranges.equal)
-        s = plain_letters(s, frozenset(self.taken))
+        avoid = frozenset(self.taken)
+        s = plain_letters(Statement(s.target, s.axes, simplify(s.body)), avoid)
         s = Statement(s.target, s.axes, simplify(s.body))  # equal sums have equal letters now
+        s = plain_letters(drop_sizes(s, self.dims, self.ranges.equal), avoid)
         self.dims[s.target] = dims
         self.taken.add(s.target)
         self.made.append(s)
