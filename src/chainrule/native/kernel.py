@@ -16,9 +16,10 @@ from llvmlite import ir
 
 from chainrule.expr import Access, const
 from chainrule.native import host
-from chainrule.native.emit import I64, PTR, Evaluator, Linear, Tile, Value
+from chainrule.native.emit import Evaluator
 from chainrule.native.loops import Nest, positions
 from chainrule.native.memory import Buffer
+from chainrule.native.points import I64, PTR, Linear, Tile, Value
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import LANES, Layout, Stage
 
