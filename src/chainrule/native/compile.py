@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chainrule.errors import FormulaError
 from chainrule.native import cache, host, memory, report
-from chainrule.native.kernel import module_of
+from chainrule.native.driver import module_of
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Code, Instance, address_of, multiply_adds, optimised
 from chainrule.native.schedule import Machine

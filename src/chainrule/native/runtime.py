@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 
 from chainrule.native import host, memory
-from chainrule.native.kernel import CALL, SYNC_BYTES, module_of, slots
+from chainrule.native.driver import CALL, SYNC_BYTES, module_of, slots
 from chainrule.native.memory import Buffer
 from chainrule.native.stages import LANES, Layout
 

@@ -1,0 +1,279 @@
+"""`run`: every step and every stage of a program, on many threads.
+
+The driver calls the nests' functions stage by stage.  Blocks of samples are dealt out by lanes:
+lane l takes the blocks l, l+L, l+2L, ... in this order and adds to its own partial sums, whichever
+thread it is that runs it; so no result depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from chainrule.expr import const
+from chainrule.native import host
+from chainrule.native.emit import Evaluator
+from chainrule.native.kernel import INTEGERS, NestFunction, nothing, tensors_of, units
+from chainrule.native.loops import Nest
+from chainrule.native.memory import Buffer
+from chainrule.native.points import I64, PTR, Value
+from chainrule.native.schedule import Plan
+from chainrule.native.stages import LANES, Layout, Stage
+
+_VOID, _I8, _I32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
+_SPINS = 2000  # tests of a barrier before a thread offers its core to others
+ARRIVED, GENERATION, TICKET = 0, 16, 32  # where they are in the block of memory threads share
+SYNC_BYTES = 512
+# What `run` is told, eight bytes each: addresses first, then numbers.
+CALL = ("tables", "sync", "order", "losses", "rest", "profile",
+        "threads", "step", "stop", "rows", "batch")  # fmt: skip
+_POINTERS = 6
+
+
+def module_of(layout: Layout, dtype: str, profile: bool = False) -> ir.Module:
+    """The LLVM module of a program: a function for each nest, and `run`.
+
+    With `profile`, `run` adds up the processor's cycles in each nest.
+    """
+    module = ir.Module(name="program")
+    module.triple = host.target().triple
+    module.data_layout = str(host.target_machine().target_data)
+    real = {"float32": ir.FloatType(), "float64": ir.DoubleType()}[dtype]
+    functions = []
+    for k, p in enumerate(layout.plans):
+        functions.append(NestFunction(module, layout, p, real, f"nest{k}").emit())
+    _Driver(module, layout, real, functions, profile).emit()
+    return module
+
+
+def slots(layout: Layout) -> int:
+    """Entries of a thread's table of addresses."""
+    return max((b.slot for b in layout.buffers.values()), default=0) + 1
+
+
+class _Driver:
+    """`run`: every step, every stage; called by each thread with its own table of addresses."""
+
+    def __init__(
+        self, module: ir.Module, layout: Layout, real: ir.Type, functions: list[ir.Function],
+        profile: bool,
+    ) -> None:  # fmt: skip
+        self.module, self.layout, self.real, self.profile = module, layout, real, profile
+        self.functions = dict(zip(map(id, layout.plans), functions, strict=True))
+        self.numbers = {id(p): k for k, p in enumerate(layout.plans)}
+
+    def emit(self) -> None:
+        f = ir.Function(self.module, ir.FunctionType(_VOID, [PTR, I64]), "run")
+        call, thread = f.args
+        barrier = self.barrier()
+        self.b = b = ir.IRBuilder(f.append_basic_block("entry"))
+        a: dict[str, Value] = {"thread": thread}
+        for k, name in enumerate(CALL):
+            place = b.gep(call, [self.constant(k)], source_etype=I64)
+            a[name] = b.load(place, typ=PTR if k < _POINTERS else I64)
+        own = b.mul(thread, self.constant(slots(self.layout)))
+        a["table"] = b.gep(a["tables"], [own], source_etype=I64)
+        self.a = a
+        # of an evaluator, the driver needs its loops only
+        self.e = Evaluator(b, _NO_NEST, self.real, {}, {}, {}, {})
+        self.e.loop(a["step"], a["stop"], 1, [], nothing(lambda s: self.step(s, barrier)))
+        self.b.ret_void()
+
+    def constant(self, n: int) -> ir.Constant:
+        return ir.Constant(I64, n)
+
+    def step(self, s: Value, barrier: ir.Function) -> None:
+        b, a, c = self.b, self.a, self.constant
+        start = b.mul(s, a["batch"])
+        left = b.sub(a["rows"], start)
+        batch = b.select(b.icmp_signed("<", left, a["batch"]), left, a["batch"])
+        size = c(self.layout.block)
+        blocks = b.udiv(b.add(batch, b.sub(size, c(1))), size)
+        lanes = b.select(b.icmp_signed("<", blocks, c(LANES)), blocks, c(LANES))
+        lanes = b.select(b.icmp_signed("<", lanes, c(1)), c(1), lanes)
+        order = b.gep(a["order"], [start], source_etype=I64)
+        values = {"batch": batch, "blocks": blocks, "lanes": lanes, "order": order}
+        for k, stage in enumerate(self.layout.stages):
+            if stage.samples:
+                self.samples(stage, values)
+            for p in stage.shared:
+                self.shared(p, values)
+            b.call(barrier, [a["sync"], a["threads"], a["rest"]])
+            if k == len(self.layout.stages) - 1:
+                self.keep_objective(s, k == 0, barrier)
+
+    def keep_objective(self, s: Value, single: bool, barrier: ir.Function) -> None:
+        if self.layout.objective is None:
+            return
+        b, a = self.b, self.a
+        buffer = self.layout.buffers[self.layout.objective]
+        with b.if_then(b.icmp_signed("==", a["thread"], self.constant(0))):
+            value = b.load(self.address(buffer), typ=self.real)
+            if isinstance(self.real, ir.FloatType):
+                value = b.fpext(value, ir.DoubleType())
+            b.store(value, b.gep(a["losses"], [s], source_etype=ir.DoubleType()))
+        if single:
+            b.call(barrier, [a["sync"], a["threads"], a["rest"]])
+
+    def address(self, buffer: Buffer) -> Value:
+        place = self.b.gep(self.a["table"], [self.constant(buffer.slot)], source_etype=I64)
+        return self.b.load(place, typ=PTR)
+
+    def call(self, p: Plan, values: dict[str, Value], lane: Value | None = None) -> None:
+        b = self.b
+        pointers = []
+        for buffer in tensors_of(self.layout, p):
+            pointer = self.address(buffer)
+            if buffer.place == "lanes" and lane is not None and buffer.name == p.nest.target:
+                pointer = b.gep(pointer, [lane], source_etype=_I8)
+            pointers.append(pointer)
+        zero = self.constant(0)
+        numbers = [values.get(n, zero) for n in INTEGERS]
+        before = self.cycles() if self.profile else None
+        b.call(self.functions[id(p)], [*numbers, values["order"], *pointers])
+        if before is not None:
+            place = b.gep(self.a["profile"], [self.constant(self.numbers[id(p)])],
+                          source_etype=I64)  # fmt: skip
+            taken = b.sub(self.cycles(), before)
+            b.atomic_rmw("add", place, taken, "monotonic")
+            least = b.gep(place, [self.constant(len(self.numbers))], source_etype=I64)
+            b.atomic_rmw("umin", least, taken, "monotonic")
+
+    def cycles(self) -> Value:
+        name = "llvm.readcyclecounter"
+        f = self.module.globals.get(name) or ir.Function(
+            self.module, ir.FunctionType(I64, []), name
+        )
+        return self.b.call(f, [])
+
+    def samples(self, stage: Stage, values: dict[str, Value]) -> None:
+        """Lanes, as this thread gets hold of them; of each, its blocks in order."""
+        b, c = self.b, self.constant
+        ticket = b.gep(self.a["sync"], [c(TICKET)], source_etype=I64)
+        again, work, done = (b.append_basic_block(n) for n in ("again", "work", "done"))
+        b.branch(again)
+        b.position_at_end(again)
+        lane = b.atomic_rmw("add", ticket, c(1), "monotonic")
+        b.cbranch(b.icmp_signed("<", lane, values["lanes"]), work, done)
+        b.position_at_end(work)
+        offset = b.mul(lane, c(stage.lane_bytes))
+        if stage.lane_bytes:
+            self.clear(stage, offset)
+
+        def one(q: Value) -> None:
+            size = c(self.layout.block)
+            first = b.mul(q, size)
+            left = b.sub(values["batch"], first)
+            count = b.select(b.icmp_signed("<", left, size), left, size)
+            order = b.gep(values["order"], [first], source_etype=I64)
+            mine = {**values, "first": first, "count": count, "order": order}
+            for p in stage.samples:
+                self.call(p, mine, offset)
+
+        self.block_loop(lane, values, one)
+        b.branch(again)
+        b.position_at_end(done)
+
+    def block_loop(self, lane: Value, values: dict[str, Value], one: Callable[..., None]) -> None:
+        b = self.b
+        head, body, after = (b.append_basic_block(n) for n in ("blocks", "block", "lane_done"))
+        before = b.block
+        b.branch(head)
+        b.position_at_end(head)
+        q = b.phi(I64)
+        q.add_incoming(lane, before)
+        b.cbranch(b.icmp_signed("<", q, values["blocks"]), body, after)
+        b.position_at_end(body)
+        one(q)
+        q.add_incoming(b.add(q, values["lanes"]), b.block)
+        b.branch(head)
+        b.position_at_end(after)
+
+    def clear(self, stage: Stage, offset: Value) -> None:
+        """Set a lane's partial sums to zero."""
+        b = self.b
+        first = next(
+            buffer for p in stage.samples
+            if (buffer := self.layout.buffers[p.nest.target]).place == "lanes"
+            and buffer.lane_offset == 0
+        )  # fmt: skip
+        start = b.gep(self.address(first), [offset], source_etype=_I8)
+        kind = ir.FunctionType(_VOID, [PTR, _I8, I64, ir.IntType(1)])
+        memset = self.module.globals.get("llvm.memset.p0.i64") or ir.Function(
+            self.module, kind, "llvm.memset.p0.i64"
+        )
+        b.call(memset, [start, _I8(0), self.constant(stage.lane_bytes), ir.IntType(1)(0)])
+
+    def shared(self, p: Plan, values: dict[str, Value]) -> None:
+        """This thread's part of a nest that is shared out by results."""
+        b, a = self.b, self.a
+        count = units(p)
+        if count is None:
+            size = p.tile.get(p.order[0], 1)
+            total = b.udiv(b.add(values["batch"], self.constant(size - 1)), self.constant(size))
+        else:
+            total = self.constant(count)
+        low = b.udiv(b.mul(total, a["thread"]), a["threads"])
+        high = b.udiv(b.mul(total, b.add(a["thread"], self.constant(1))), a["threads"])
+        with b.if_then(b.icmp_signed("<", low, high)):
+            self.call(p, {**values, "low": low, "high": high})
+
+    def barrier(self) -> ir.Function:
+        """Wait until every thread is here; the last to come readies the ticket and opens."""
+        kind = ir.FunctionType(_VOID, [PTR, I64, PTR])
+        f = ir.Function(self.module, kind, "barrier")
+        f.linkage = "internal"
+        sync, threads, rest = f.args
+        c = self.constant
+        b = ir.IRBuilder(f.append_basic_block("entry"))
+        arrived = b.gep(sync, [c(ARRIVED)], source_etype=I64)
+        generation = b.gep(sync, [c(GENERATION)], source_etype=I64)
+        ticket = b.gep(sync, [c(TICKET)], source_etype=I64)
+        opens, waits, spin, tired, out = (
+            b.append_basic_block(n) for n in ("opens", "waits", "spin", "tired", "out")
+        )
+        now = b.load_atomic(generation, "acquire", 8, typ=I64)
+        before = b.atomic_rmw("add", arrived, c(1), "acq_rel")
+        b.cbranch(b.icmp_signed("==", before, b.sub(threads, c(1))), opens, waits)
+        b.position_at_end(opens)
+        b.atomic_rmw("xchg", arrived, c(0), "monotonic")
+        b.atomic_rmw("xchg", ticket, c(0), "monotonic")
+        b.atomic_rmw("xchg", generation, b.add(now, c(1)), "release")
+        b.branch(out)
+        b.position_at_end(waits)
+        b.branch(spin)
+        b.position_at_end(spin)
+        n = b.phi(I64)
+        n.add_incoming(c(0), waits)
+        self.pause(b)
+        seen = b.load_atomic(generation, "acquire", 8, typ=I64)
+        more = b.add(n, c(1))
+        check = b.append_basic_block("check")
+        b.cbranch(b.icmp_signed("!=", seen, now), out, check)
+        b.position_at_end(check)
+        n.add_incoming(more, check)
+        b.cbranch(b.icmp_signed("<", more, c(_SPINS)), spin, tired)
+        b.position_at_end(tired)
+        _call_pointer(b, rest)
+        n.add_incoming(more, tired)
+        b.branch(spin)
+        b.position_at_end(out)
+        b.ret_void()
+        return f
+
+    def pause(self, b: ir.IRBuilder) -> None:
+        """Tell a processor that has an instruction for it that this loop only waits."""
+        if str(host.target().triple).startswith(("x86", "i686")):
+            kind = ir.FunctionType(_VOID, [])
+            b.call(ir.Function(self.module, kind, "llvm.x86.sse2.pause"), [])
+
+
+def _call_pointer(b: ir.IRBuilder, pointer: Value) -> None:
+    """Call a function of no arguments by its address."""
+    kind = ir.FunctionType(_I32, [])
+    typed = b.inttoptr(b.ptrtoint(pointer, I64), ir.PointerType(kind))
+    b.call(typed, [])
+
+
+_NO_NEST = Nest("", (), (), const(0), {})
