@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -81,6 +82,43 @@ class _Worker:
             self.tasks.get()()
 
 
+class _Job:
+    """One entry of several threads into native code, where they wait for each other.
+
+    The first worker starts the others: an interrupt, which only ever reaches the main thread,
+    then finds either all of them on their way or none.
+    """
+
+    def __init__(self, pool: _Pool, code: Code, call: int, workers: list[_Worker]) -> None:
+        self.pool, self.code, self.call, self.workers = pool, code, call, workers
+        self.finished, self.lock, self.left = threading.Event(), threading.Lock(), len(workers)
+
+    def start(self) -> None:
+        for k, worker in enumerate(self.workers[1:], 1):
+            worker.tasks.put(partial(self.enter, k))
+        self.enter(0)
+
+    def enter(self, thread: int) -> None:
+        self.code.run(self.call, thread)
+        with self.lock:
+            self.left -= 1
+            if self.left:
+                return
+        self.pool.take_back(self.workers)
+        self.finished.set()
+
+    def wait(self) -> None:
+        """Return when all threads are back, and only then let an interrupt through."""
+        interrupt: KeyboardInterrupt | None = None
+        while not self.finished.is_set():
+            try:
+                self.finished.wait()
+            except KeyboardInterrupt as e:
+                interrupt = e
+        if interrupt is not None:
+            raise interrupt
+
+
 class _Pool:
     """Idle workers of this process.  A fork's child starts with none."""
 
@@ -95,21 +133,12 @@ class _Pool:
         if self.process != os.getpid():
             self.__init__()  # type: ignore[misc]
         with self.lock:
-            workers = [self.idle.pop() if self.idle else _Worker() for _ in range(threads - 1)]
-        back: queue.SimpleQueue[None] = queue.SimpleQueue()
+            workers = [self.idle.pop() if self.idle else _Worker() for _ in range(threads)]
+        job = _Job(self, code, call, workers)
+        workers[0].tasks.put(job.start)
+        job.wait()
 
-        def task(k: int) -> Callable[[], None]:
-            def enter() -> None:
-                code.run(call, k)
-                back.put(None)
-
-            return enter
-
-        for k, worker in enumerate(workers):
-            worker.tasks.put(task(k + 1))
-        code.run(call, 0)
-        for _ in workers:
-            back.get()
+    def take_back(self, workers: list[_Worker]) -> None:
         with self.lock:
             self.idle += workers
 
