@@ -38,6 +38,23 @@ class Program:
         self._fill(parse(text))
 
     @classmethod
+    def from_latex(cls, text: str) -> Program:
+        """The program that LaTeX formulas describe, as people typeset them or as latex() prints.
+
+        Needs the extra `latex`.  How what is ambiguous is read is said in
+        `chainrule.notation.from_latex`.  Raises FormulaError, with line, column and hint.
+        """
+        from chainrule.notation import from_latex
+
+        found = from_latex.read(text)
+        plain = [s for s in found.statements if not from_latex.has_partial(s)]
+        statements = found.statements
+        if len(plain) < len(statements):
+            rest = System(tuple(plain))
+            statements = [derive.written_out(rest, s) for s in statements]
+        return cls._of(found.system(statements), objective=found.objective)
+
+    @classmethod
     def _of(
         cls, system: System, relatives: frozenset[str] = frozenset(), objective: str | None = None
     ) -> Program:

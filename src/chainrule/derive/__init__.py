@@ -8,6 +8,7 @@ from chainrule.derive.backward import (
     real_inputs,
 )
 from chainrule.derive.expand import expand
+from chainrule.derive.local import written_out
 from chainrule.derive.steps import Derivation, Stage, Step
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "expand",
     "is_label",
     "real_inputs",
+    "written_out",
 ]

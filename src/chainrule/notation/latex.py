@@ -1,13 +1,15 @@
-"""System -> textbook LaTeX.
+"""System -> textbook LaTeX, which from_latex/ reads back as the same System.
 
 x[i,j] is x_{i,j}, w1[m] is w^{(1)}_{m}, δx[i] is ∂E/∂x_i where the objective is known, a
-comparison is an Iverson bracket, `where` is a cases environment.
+comparison is an Iverson bracket, `where` is a cases environment.  Where two programs would look
+alike the writer is the more explicit one: factors are a thin space apart, since σ(x) is a
+function; a power of anything with marks of its own gets brackets; sums within sums too, since
+Σ_i Σ_j is one sum over i and j.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -34,8 +36,10 @@ from chainrule.expr import (
     Symbol,
     mul,
     split_coefficient,
+    walk,
 )
 from chainrule.functions import COMPARISONS, FUNCTIONS, REDUCTIONS
+from chainrule.notation.greek import TO_TEX
 from chainrule.system import Statement, System
 
 _SUM, _PRODUCT, _POWER, _ATOM = range(4)
@@ -43,6 +47,7 @@ _SUM, _PRODUCT, _POWER, _ATOM = range(4)
 
 def system_latex(system: System, of: str | None = None) -> str:
     """An `align*` block, one line a statement; `of` names the objective of its δ tensors."""
+    of = of if of is not None and _is_objective(system, of) else None
     rows = []
     for s in system.statements:
         left, right = statement_latex(s, of)
@@ -50,11 +55,20 @@ def system_latex(system: System, of: str | None = None) -> str:
     return align(rows)
 
 
+def _is_objective(system: System, of: str) -> bool:
+    """Is δt certainly ∂of/∂t?  Not where `of` is no scalar, or itself made of gradients."""
+    made = system.by_target.get(of)
+    if made is None or made.axes or of.startswith("δ"):
+        return False
+    return not any(t.startswith("δ") for s in system.needed_for([of]) for t in s.mentions)
+
+
 def statement_latex(s: Statement, of: str | None = None) -> tuple[str, str]:
     """Left and right side; sizes given on the left become a condition behind the formula."""
     axes = [[n for n, _ in axis] for axis in s.axes]
     inside = ",".join(n[0] if len(n) == 1 else f"({','.join(n)})" for n in map(_indices, axes))
-    right = _Writer(of).show(s.body, _SUM)
+    indices = {*s.indices, *(n for e in walk(s.body) if isinstance(e, Reduce) for n in e.names)}
+    right = _Writer(of, frozenset(indices)).show(s.body, _SUM)
     sized = [_range(b, of) for axis in s.axes for b in axis if b[1] is not None]
     if sized:
         right += r" \qquad " + r",\; ".join(sized)
@@ -96,28 +110,29 @@ def tensor_latex(name: str, inside: str, of: str | None = None) -> str:
 
 def _symbol(name: str) -> tuple[str, str]:
     """A name as a letter and what stands on top: w1 -> (w, 1)."""
-    match = re.fullmatch(r"([^\W\d_])(\d*)('*)", name)
-    if match:
+    match = re.fullmatch(r"([^\W\d_])([0-9]*)('*)", name)
+    if match and name not in _NUMBERS:
         return _letter(match[1]) + match[3], match[2]
-    return rf"\mathrm{{{''.join(_escape(c) for c in name)}}}", ""
+    return _word(name), ""
 
 
-def _escape(c: str) -> str:
-    if c == "_":
-        return r"\_"
-    return c if c.isascii() else rf"\({_letter(c)}\)" if c.isalpha() else c
+# Alone, \pi is the number and \delta the beginning of a cotangent.
+_NUMBERS = ("π", "δ")
+
+
+def _word(name: str) -> str:
+    """A name of several letters."""
+    out = ""
+    for c in name:
+        if out and c.isascii() and c.isalpha() and re.search(r"\\[A-Za-z]+$", out):
+            out += " "
+        out += r"\_" if c == "_" else _letter(c)
+    return rf"\mathrm{{{out}}}"
 
 
 def _letter(c: str) -> str:
     """Greek letters by their TeX names."""
-    if c.isascii():
-        return c
-    words = unicodedata.name(c, "").split()
-    if words[:1] == ["GREEK"] and "LETTER" in words:
-        name = words[-1].lower().replace("lamda", "lambda")
-        name = {"omicron": "o"}.get(name, name)
-        return "\\" + (name.capitalize() if "CAPITAL" in words else name)
-    return c
+    return "\\" + TO_TEX[c] if c in TO_TEX else c
 
 
 def _indices(names: Sequence[str]) -> list[str]:
@@ -131,7 +146,8 @@ def _index(name: str) -> str:
 
 def _axis(axis: Axis) -> str:
     if isinstance(axis, Group):
-        return f"({','.join(_indices(axis.names))})"
+        comma = "," if len(axis.names) == 1 else ""
+        return f"({','.join(_indices(axis.names))}{comma})"
     if axis.whole:
         return _affine(axis)
     d = max(c.denominator for c in (axis.offset, *(c for _, c in axis.terms)))
@@ -164,8 +180,8 @@ def _range(b: Binder, of: str | None) -> str:
 class _Writer:
     """Renders expressions; `of` is the objective that δ tensors are derivatives of."""
 
-    def __init__(self, of: str | None) -> None:
-        self.of = of
+    def __init__(self, of: str | None, indices: frozenset[str] = frozenset()) -> None:
+        self.of, self.indices = of, indices
 
     def show(self, e: Expr, place: int) -> str:
         shown, strength = self.render(e)
@@ -198,7 +214,7 @@ class _Writer:
             case Mul() | Pow(_, Const(Fraction(numerator=-1, denominator=1))):
                 return self.product(e)
             case Pow(base, exponent):
-                return f"{self.show(base, _ATOM)}^{{{self.show(exponent, _SUM)}}}", _POWER
+                return f"{self.base(base, exponent)}^{{{self.show(exponent, _SUM)}}}", _POWER
             case Call("//", (a, b)):
                 fraction = rf"\frac{{{self.show(a, _SUM)}}}{{{self.show(b, _SUM)}}}"
                 return rf"\left\lfloor {fraction} \right\rfloor", _ATOM
@@ -214,12 +230,32 @@ class _Writer:
                 return self.reduction(op, binders, body), _PRODUCT
         raise AssertionError(type(e))
 
+    def base(self, e: Expr, exponent: Expr) -> str:
+        """What a power is of, in brackets where something of its own stands above it."""
+        shown = self.show(e, _ATOM)
+        match e:
+            case Access(t, _, None) | Index(t):
+                plain = isinstance(exponent, Const) and t != "e" and not t.startswith("δ")
+                closed = plain and "^" not in shown.split("_")[0] and "'" not in shown
+            case Const(value):
+                closed = value.denominator == 1 and value >= 0
+            case Access() | Symbol() | Compare():
+                closed = True
+            case Call(name, _):
+                closed = name != "where"
+            case _:
+                closed = False
+        bare = closed or shown.startswith(r"\left( ")
+        return shown if bare else rf"\left( {shown} \right)"
+
     def number(self, value: Fraction) -> tuple[str, int]:
         shown = _fraction(abs(value))
         return (f"-{shown}", _SUM) if value < 0 else (shown, _ATOM)
 
     def access(self, t: str, axes: tuple[Axis, ...], pad: Expr | None) -> str:
         inside = ",".join(map(_axis, axes))
+        if pad is None and t + inside in self.indices and len(t) == 1:  # k_{2} is index k2 here
+            return rf"\mathrm{{{_letter(t)}}}_{{{inside}}}"
         if pad is None:
             return tensor_latex(t, inside, self.of)
         value = "" if isinstance(pad, Const) and pad.value == 0 else f", {self.show(pad, _SUM)}"
@@ -236,22 +272,28 @@ class _Writer:
         return out
 
     def product(self, e: Expr) -> tuple[str, int]:
+        """Factors in their order; a divisor takes those before it into one fraction."""
         c, rest = split_coefficient(e)
-        factors = rest.factors if isinstance(rest, Mul) else (rest,)
-        under = [f.base for f in factors if isinstance(f, Pow) and f.exponent is MINUS_ONE]
-        over = [f for f in factors if not (isinstance(f, Pow) and f.exponent is MINUS_ONE)]
-        over = [f for f in over if f is not ONE]
         sign = "-" if c < 0 else ""
         lead = "" if abs(c) == 1 else _fraction(abs(c))
-        if under:
-            top = self.factors(over) or "1"
-            if len(over) == 1:
-                top = self.show(over[0], _SUM)
-            bottom = self.factors(under) if len(under) > 1 else self.show(under[0], _SUM)
-            shown = f"{lead} \\frac{{{top}}}{{{bottom}}}".strip()
-        else:
-            shown = f"{lead} {self.factors(over)}".strip() if over else lead or "1"
-        return sign + shown, _SUM if sign else _PRODUCT
+        pieces: list[str] = []
+        over: list[Expr] = []
+        items = [f for f in (rest.factors if isinstance(rest, Mul) else (rest,)) if f is not ONE]
+        for f in items:
+            if not (isinstance(f, Pow) and f.exponent is MINUS_ONE):
+                over.append(f)
+                continue
+            top = self.show(over[0], _SUM) if len(over) == 1 else self.factors(over)
+            if not top and not pieces and lead and abs(c).denominator == 1:
+                top, lead = lead, ""  # 2/n is one fraction
+            pieces.append(rf"\frac{{{top or 1}}}{{{self.show(f.base, _SUM)}}}")
+            over = []
+        if over:
+            pieces.append(self.factors(over))
+        shown = r" \, ".join(pieces)
+        if lead and shown:
+            lead += r" \cdot " if shown[0].isdigit() else " "
+        return sign + (lead + shown or "1"), _SUM if sign else _PRODUCT
 
     def factors(self, items: list[Expr]) -> str:
         """Juxtaposed; a sum over indices in front of others gets brackets, last it needs none."""
@@ -268,7 +310,8 @@ class _Writer:
         else:
             inside = [_index(b[0]) if b[1] is None else _range(b, self.of) for b in binders]
             signs = f"{sign}_{{{','.join(inside)}}}"
-        return f"{signs} {self.show(body, _PRODUCT)}"
+        again = isinstance(body, Reduce) and body.op == op and op in ("sum", "prod")
+        return f"{signs} {self.show(body, _POWER if again else _PRODUCT)}"
 
     def one_sign(self, sign: str, b: Binder) -> str:
         name, size = b
