@@ -20,6 +20,7 @@ from chainrule.check.diagnose import diagnose
 from chainrule.check.entry import explained
 from chainrule.check.judge import Judge
 from chainrule.check.report import CheckReport, Diagnosis, Kink, StepReport, entry_text
+from chainrule.check.single import single_quotient
 from chainrule.check.table import EXPLANATIONS, SLIPS, Slip
 from chainrule.check.work import Work, canonical, near
 from chainrule.errors import FormulaError
@@ -155,7 +156,7 @@ def _verdict(work: Work, judge: Judge) -> CheckReport:
     if (quotient := differences.recognised(work, judge)) is not None:
         return _of_quotient(judge, quotient, common)
     entry = explained(work, name, common["worst"])
-    if (step := differences.single_quotient(work, judge)) is not None:
+    if (step := single_quotient(work, judge)) is not None:
         of = work.of
         d = Diagnosis(
             "float32 differences",

@@ -46,7 +46,7 @@ class _Example:
 def check_claim(text: str, p: Program, of: str, given: Mapping[str, Any]) -> CheckReport:
     """The verdict on a claim; raises FormulaError where it cannot be read."""
     of = canonical(of)
-    claim = _read(text)
+    claim = _read(text, p)
     target = claim.statements[-1].target
     gradient, made = _gradient(p, of, claim)
     if target not in made:
@@ -73,16 +73,16 @@ def check_claim(text: str, p: Program, of: str, given: Mapping[str, Any]) -> Che
     return _by_numbers(p, of, system, target, formula, given)
 
 
-def _read(text: str) -> System:
+def _read(text: str, p: Program) -> System:
     if "\\" in text:
-        reader = getattr(Program, "from_latex", None)
-        if reader is None:
+        try:
+            from chainrule.check.latex import read_claim
+        except ImportError:
             raise FormulaError(
                 "a claim in LaTeX cannot be read here", hint="write it as text: δw[m,n] = ..."
-            )
-        system: System = reader(text).system
-    else:
-        system = parse(re.sub(r"∂\s*\w+\s*/\s*∂\s*(\w+)", r"δ\1", text))
+            ) from None
+        return System((read_claim(text, p.system),))
+    system = parse(re.sub(r"∂\s*\w+\s*/\s*∂\s*(\w+)", r"δ\1", text))
     if not system.statements:
         raise FormulaError("the claim is empty", hint="write it as  δw[m,n] = ...")
     return system

@@ -23,7 +23,8 @@ from chainrule.ranges import unique
 from chainrule.system import Statement
 
 _PAIRS = 1500
-_ENTRIES = 1_000_000  # times statements: above this only single slips are tried
+# multiply-adds up to which roundings, and pairs of slips, are tried
+_ROUNDED, _PAIRED = 500_000, 50_000
 
 
 def variants(work: Work) -> tuple[Variant, ...]:
@@ -58,7 +59,8 @@ def diagnose(work: Work, judge: Judge) -> tuple[Diagnosis, ...]:
     if not np.all(np.isfinite(judge.value)):
         return ()
     mostly = judge.same_shape and _mostly_right(judge)
-    close = judge.same_shape and not mostly and _close(judge)
+    cost = work.cost()
+    close = judge.same_shape and not mostly and cost < _ROUNDED and _close(judge)
     if close and (found := rounding.rounded(work, judge)):
         named = [_diagnosis(work, replace(v, note=note)) for v, note in found]
         return _grouped(_simplest(named))
@@ -78,7 +80,9 @@ def diagnose(work: Work, judge: Judge) -> tuple[Diagnosis, ...]:
         return _grouped(_simplest(named))
     if not out:
         out = list(_with_factor(work, judge, values))
-    if not out and not mostly:  # one local mistake is not two that cancel elsewhere
+    if (
+        not out and not mostly and cost < _PAIRED
+    ):  # one local mistake is not two that cancel elsewhere
         out = list(_pairs(work, judge, [v for v, _ in values]))
     return _grouped(out)
 
@@ -126,7 +130,7 @@ def _with_factor(
 
 def _pairs(work: Work, judge: Judge, every: list[Variant]) -> Iterator[Diagnosis]:
     """Two slips at once.  With one or two numbers to go by, too many pairs would fit: none is."""
-    if judge.value.size < 3 or judge.value.size * len(work.path) > _ENTRIES / 100:
+    if judge.value.size < 3:
         return
     tried = 0
     for slipped, second in _in_turn(every):

@@ -15,23 +15,21 @@ import numpy as np
 from chainrule.check.estimate import spread
 from chainrule.check.judge import Judge
 from chainrule.check.report import Kink, entry_text
-from chainrule.check.slopes import on_the_way
-from chainrule.check.variants import Variant, _Lazy, spots
+from chainrule.check.slopes import kink_convention, on_the_way, ties
+from chainrule.check.variants import Variant, _Lazy, numbers, spots
 from chainrule.check.work import Work, extents, needed_for, run
 from chainrule.errors import FormulaError
 from chainrule.expr import Affine, Call, Compare, Expr, Reduce, add, const, neg, substitute, tensors
 from chainrule.functions import Array
 from chainrule.system import Statement
 
-_STEPS = tuple(float(f"{m}e-{k}") for k in range(1, 10) for m in (1, 5))
+STEPS = tuple(float(f"{m}e-{k}") for k in range(1, 10) for m in (1, 5))
 _LONGEST = ("central", 0.1)
 _COARSE = 2e-4
 _CLEAR = 2e-5  # of the largest entry: a quotient with more noise than this proves nothing
-_NEAR, _FEW, _TIED = (
-    0.05,
-    8,
-    4,
-)  # most kinks are hit by accident: in a few entries among many good ones
+# most kinks are hit by accident: in a few entries among many good ones
+_NEAR, _FEW, _TIED = 0.05, 64, 4
+_WORTH = 5_000_000  # multiply-adds for one quotient
 _MOST = 400  # entries: two runs of the forward pass each
 
 
@@ -105,18 +103,43 @@ class Differences:
             self.memo[k, h] = self._at(k, h)
         return self.memo[k, h]
 
+    def noise(self, scheme: str, h: float) -> float:
+        """The rounding error of a quotient."""
+        return self.error / (h if scheme == "central" else h / 2)
+
+    def entry(
+        self, k: int, scheme: str, h: float, relative: str = ""
+    ) -> tuple[float, tuple[Array, ...], tuple[Array, ...]]:
+        """One entry of a quotient, and the branches at both its ends."""
+        size = abs(float(self.x.reshape(-1)[k]))
+        step = h * {"": 1.0, "scaled": max(1.0, size), "relative": size or 1.0}[relative]
+        up = 0.0 if scheme == "backward" else step
+        down = 0.0 if scheme == "forward" else -step
+        high = self.moved(k, up) if up else self.base
+        low = self.moved(k, down) if down else self.base
+        return (high[0] - low[0]) / (up - down), high[1], low[1]
+
+    def matches(self, judge: Judge, scheme: str, h: float, relative: str = "") -> bool:
+        """Is the candidate this quotient?  Most are not, and show it in their first entry."""
+        noise = self.noise(scheme, h)
+        size = max(float(np.max(np.abs(judge.right))), float(np.max(np.abs(judge.value))))
+        if noise > _CLEAR * size:
+            return False
+        mine, right = judge.value.reshape(-1), judge.right.reshape(-1)
+        allowed = noise + 4 * judge.tolerance.reshape(-1)
+        for k in range(mine.size):
+            q = self.entry(k, scheme, h, relative)[0]
+            if not abs(mine[k] - q) <= allowed[k] + 4e-3 * abs(q - right[k]):
+                return False
+        return True
+
     def quotient(self, scheme: str, h: float, relative: str = "") -> Difference:
         out = np.zeros(self.x.size)
         kinks: list[Kink] = []
-        for k, xk in enumerate(self.x.reshape(-1)):
-            step = h * {"": 1.0, "scaled": max(1.0, abs(xk)), "relative": abs(xk) or 1.0}[relative]
-            up = 0.0 if scheme == "backward" else step
-            down = 0.0 if scheme == "forward" else -step
-            high = self.moved(k, up) if up else self.base
-            low = self.moved(k, down) if down else self.base
-            out[k] = (high[0] - low[0]) / (up - down)
-            kinks += self._crossed(k, step, high[1], low[1])
-        noise = self.error / (h if scheme == "central" else h / 2)
+        for k in range(self.x.size):
+            out[k], high, low = self.entry(k, scheme, h, relative)
+            kinks += self._crossed(k, h, high, low)
+        noise = self.noise(scheme, h)
         return Difference(scheme, h, out.reshape(self.x.shape), tuple(kinks), noise)
 
     def _crossed(
@@ -202,6 +225,8 @@ def recognised(work: Work, judge: Judge) -> Difference | None:
         return None
     if work.target != work.deltas.get(work.wrt or "") or judge.value.size > _MOST:
         return None
+    if work.cost() * judge.value.size > _WORTH:
+        return None
     try:
         d = Differences(work)
     except (FormulaError, KeyError):
@@ -215,30 +240,37 @@ def recognised(work: Work, judge: Judge) -> Difference | None:
     if not close and (judge.value.size > _FEW or not d.near_kink()):
         return None
     # what is far off must at least be explained by a kink within the longest step
-    far = np.argwhere(~(gap <= 0.05 * size))
-    if len(far) and not {tuple(i) for i in far} <= {k.index for k in d.quotient(*_LONGEST).kinks}:
+    kinks = {k.index for k in d.quotient(*_LONGEST).kinks}
+    smooth = _without(kinks, gap.shape)
+    if np.any(gap[smooth] > 0.05 * size):
         return None
-    smooth = gap[gap <= 0.05 * size]
-    coarse = float(np.max(smooth, initial=0.0)) > _COARSE * size
-    for q in _attempts(d, judge, coarse):
-        if q.noise > _CLEAR * max(size, float(np.max(np.abs(q.value), initial=0.0))):
+    coarse = float(np.max(gap[smooth], initial=0.0)) > _COARSE * size
+    for attempt in _attempts(d, judge, coarse):
+        if not d.matches(judge, *attempt):
             continue
-        slack = q.noise + 4 * judge.tolerance + 4e-3 * np.abs(q.value - judge.right)
-        if not np.all(np.abs(judge.value - q.value) <= slack):
-            continue
-        if _tied_by_hand(judge, q):
+        q = d.quotient(*attempt)
+        if _tied_by_hand(work, judge, q):
             return None
-        if _by_hand(judge, q):
-            continue
-        return q
+        if not _by_hand(judge, q):
+            return q
     return None
 
 
-def _tied_by_hand(judge: Judge, q: Difference) -> bool:
-    """Many entries at ties, none of them with a trace of rounding: "split", not a quotient."""
-    allowed = 1e-12 * float(np.max(np.abs(q.value), initial=0.0))
-    exactly = bool(np.all(np.abs(judge.value - q.value) <= allowed))
-    return exactly and len({k.index for k in q.kinks}) > _TIED
+def _without(kinks: set[tuple[int, ...]], shape: tuple[int, ...]) -> Array:
+    """True for the entries that are not among the kinks."""
+    return np.array([i not in kinks for i in np.ndindex(*shape)], dtype=bool).reshape(shape)
+
+
+def _tied_by_hand(work: Work, judge: Judge, q: Difference) -> bool:
+    """Many entries at ties, and no trace of rounding in them: another tie rule, not a quotient."""
+    if len({k.index for k in q.kinks}) <= _TIED:
+        return False
+    allowed = 1e-14 * float(np.max(np.abs(q.value), initial=0.0))
+    for v in (*ties(work), *kink_convention(work)):
+        value = numbers(work, v)
+        if value is not None and np.all(np.abs(judge.value - value) <= allowed):
+            return True
+    return False
 
 
 def _by_hand(judge: Judge, q: Difference) -> bool:
@@ -248,57 +280,31 @@ def _by_hand(judge: Judge, q: Difference) -> bool:
     "split" gives; the quotient's own error, elsewhere, is what tells them apart.
     """
     differs = judge.differs()
-    at_kinks = {k.index for k in q.kinks}
-    smooth = np.array([i not in at_kinks for i in np.ndindex(*differs.shape)], dtype=bool)
-    smooth = smooth.reshape(differs.shape)
+    smooth = _without({k.index for k in q.kinks}, differs.shape)
     if not differs[smooth].any():
         return q.scheme != "central" or bool(judge.right[smooth].any())
     exact = smooth & ~differs & (judge.right != 0)
     return bool(exact.sum() * 2 > differs.size)
 
 
-def _attempts(d: Differences, judge: Judge, coarse: bool) -> Iterator[Difference]:
+def _attempts(d: Differences, judge: Judge, coarse: bool) -> Iterator[tuple[str, float, str]]:
     """Quotients to compare with: first the step that fits, then those that people take."""
     for scheme, order in (("central", 2), ("forward", 1), ("backward", 1)):
         q = d.quotient(scheme, 1e-3)
         lead = (q.value - judge.right) / q.step**order
-        kinks = {k.index for k in q.kinks}
-        use = np.array([i not in kinks for i in np.ndindex(*lead.shape)]).reshape(lead.shape)
+        use = _without({k.index for k in q.kinks}, lead.shape)
         weight = float(np.sum(lead[use] ** 2))
         if weight > 0 and use.sum() > 2:
             power = float(np.sum(lead[use] * (judge.value - judge.right)[use])) / weight
             h = power ** (1 / order) if power > 0 else 0.0
             if 1e-9 < h < 0.5:
-                yield d.quotient(scheme, float(f"{h:.2g}"))
-                yield d.quotient(scheme, h)
+                yield scheme, float(f"{h:.2g}"), ""
+                yield scheme, h, ""
     for scheme in ("central", "forward", "backward"):
-        for h in _STEPS[:6] if coarse else _STEPS:
-            yield d.quotient(scheme, h)
+        for h in STEPS[:6] if coarse else STEPS:
+            yield scheme, h, ""
     if coarse:  # no short step is that far off
         return
     for relative in ("scaled", "relative"):
-        for h in _STEPS[::2]:
-            yield d.quotient("central", h, relative)
-
-
-def single_quotient(work: Work, judge: Judge) -> float | None:
-    """The step of a quotient of float32 numbers: all entries are multiples of one ulp over it."""
-    if work.values[work.of].ndim or judge.value.size < 2 or not judge.same_shape:
-        return None
-    e = abs(float(work.values[work.of]))
-    ulp = float(np.spacing(np.float32(e)))
-    nonzero = judge.value != 0
-    if nonzero.sum() < 2:
-        return None
-    if not np.all(np.isfinite(judge.value)):
-        return None
-    gap = np.abs(judge.value - judge.right)
-    for h in _STEPS:
-        for width in (2 * h, h):
-            q = judge.value * width / ulp * 2
-            top = float(np.max(np.abs(q)))
-            whole = np.abs(q - np.round(q)) <= 1e-6 * np.abs(q) + 1e-3
-            whole &= (np.round(q) != 0) == nonzero
-            if top < 2e4 and whole.all() and np.all(gap <= 8 * ulp / width):
-                return h
-    return None
+        for h in STEPS[::2]:
+            yield "central", h, relative

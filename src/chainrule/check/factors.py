@@ -33,9 +33,10 @@ def constant_factor(work: Work, judge: Judge, right: Array) -> Seen | None:
     big = np.abs(right) > 1e-3 * float(np.max(np.abs(right), initial=0.0))
     if not big.any() or not np.all(np.isfinite(judge.value)):
         return None
-    weight = float(np.sum(right[big] ** 2))
-    c = float(np.sum(judge.value[big] * right[big])) / weight
-    if c == 0:
+    with np.errstate(all="ignore"):
+        weight = float(np.sum(right[big] ** 2))
+        c = float(np.sum(judge.value[big] * right[big])) / weight if weight else 0.0
+    if c == 0 or not math.isfinite(c):
         return None
     for name, note, factor in _named(work):
         if _same(c, factor, judge) and judge.fits(factor * right):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chainrule.check import local, slopes, whole
+from chainrule.check import local, paths, slopes, whole
 from chainrule.check.variants import Variant
 from chainrule.check.work import Work
 
@@ -76,7 +76,7 @@ SLIPS: tuple[Slip, ...] = (
     Slip(
         "a path left out",
         "a tensor reaches the loss in several ways, and their contributions add up; one is missing",
-        slopes.paths,
+        paths.paths,
     ),
     Slip("a term left out", "a term of a sum or a difference is missing", local.missing_term),
     Slip("a factor left out", "a factor of a product is missing", local.factor_left_out),

@@ -7,6 +7,7 @@ what depends on it.  A name with a prime, w' or E', is the value after the updat
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -184,6 +185,10 @@ class Work:
                     if s in path:
                         raise
         return values
+
+    def cost(self) -> int:
+        """Roughly the multiply-adds that the target takes: a thousand runs may be too many."""
+        return sum(math.prod(extents(s, self.values).values()) for s in self.path)
 
     def text(self, target: str) -> str:
         """The statement of a tensor, as text."""
