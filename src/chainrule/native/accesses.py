@@ -140,6 +140,9 @@ class Accesses(Points):
             return b.load(pointer, typ=kind, align=buffer.element)
         used = self.lanes_used(point)
         if at.lanes != 1:
+            row = self.crossing_row(buffer, e, point) if used == self.tile.width else None
+            if row is not None:
+                return self.turned(buffer, e, at, point, row)
             vector = ir.Constant(ir.VectorType(kind, self.tile.width), ir.Undefined)
             for k in range(used):
                 place = self.offset(pointer, self.whole(at.lanes * k), buffer) if k else pointer
@@ -150,6 +153,51 @@ class Accesses(Points):
         if used == self.tile.width or self.has_room(buffer, positions(e)):
             return b.load(pointer, typ=ir.VectorType(kind, self.tile.width), align=buffer.element)
         return self.masked_load(buffer, pointer, self.mask(used))
+
+    def crossing_row(self, buffer: Buffer, e: Access, point: Point) -> str | None:
+        """A row of the tile, as long as a vector, along which the tensor lies in memory."""
+        terms = self._terms(buffer, positions(e))
+        for name in self.names:
+            if self.tile.counts[name] == self.tile.width and terms.get(name) == 1:
+                return name
+        return None
+
+    def turned(self, buffer: Buffer, e: Access, at: Linear, point: Point, row: str) -> Value:
+        """A square of a tensor, read along its rows and turned in registers."""
+        k = self.names.index(row)
+        corner = (*point[:k], 0, *point[k + 1 :])
+        key = ("turned", e, corner)
+        square = self.remembered(key)
+        if square is None:
+            first = self.address(buffer, positions(e), corner)
+            assert first is not None
+            pointer = self.pointer(buffer, positions(e), corner, first)
+            kind = ir.VectorType(self.element(buffer), self.tile.width)
+            square = [
+                self.builder.load(
+                    self.offset(pointer, self.whole(at.lanes * lane), buffer) if lane else pointer,
+                    typ=kind, align=buffer.element,
+                )
+                for lane in range(self.tile.width)
+            ]  # fmt: skip
+            square = self.memo[-1][key] = self.transposed(square)
+        return square[point[k]]
+
+    def transposed(self, square: list[Value]) -> list[Value]:
+        """The columns of a square of vectors: blocks off the diagonal change places, by halves."""
+        n, step = len(square), 1
+        while step < n:
+            low = [j if not j & step else n + j - step for j in range(n)]
+            high = [j + step if not j & step else n + j for j in range(n)]
+            masks = [ir.Constant(ir.VectorType(I32, n), m) for m in (low, high)]
+            turned = list(square)
+            for i in range(n):
+                if not i & step:
+                    pair = square[i], square[i + step]
+                    turned[i] = self.builder.shuffle_vector(*pair, masks[0])
+                    turned[i + step] = self.builder.shuffle_vector(*pair, masks[1])
+            square, step = turned, step * 2
+        return square
 
     def has_room(self, buffer: Buffer, axes: Sequence[Affine]) -> bool:
         """Whether a whole vector at the end of the vector index stays on the axis as stored."""

@@ -135,7 +135,8 @@ def _cheapest(
     work = main_sum(nest, vector, block)
     base = {vector: 1} if vector else {}
     if work is None or work.steps < 4:
-        return base
+        row = _crossing(nest, vector)
+        return {**base, row: width} if row is not None and width > 1 else base
     stored = {n for a in nest.store for n in a.names}
     # of equals, the nearest in memory
     rows = [n for n in reversed(nest.loops) if n != vector and n in stored]
@@ -158,6 +159,16 @@ def _cheapest(
                 if c < cost * 0.999:
                     best, cost = tile, c
     return best
+
+
+def _crossing(nest: Nest, vector: str | None) -> str | None:
+    """For a copy that turns a tensor: the index that runs along memory where it is read."""
+    e = nest.body
+    if not isinstance(e, Access) or not e.axes or e.pad is not None:
+        return None
+    last = positions(e)[-1].bare
+    turns = vector is not None and vector in e.free and last not in (None, vector)
+    return last if turns and nest.extents.get(last or "") is not None else None
 
 
 def _registers(work: _Work, tile: Mapping[str, int]) -> int:

@@ -23,7 +23,7 @@ from chainrule.system import System
 LANES = 16
 _CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
 _BLOCKS = (8, 4, 2, 1)
-_SHARES = 4  # blocks that a batch has at least, so that several threads find work
+_SHARES = 2  # blocks that a batch has at least, so that several threads find work
 
 
 @dataclass
