@@ -53,12 +53,16 @@ def _compile(name: str, batch: int) -> dict[str, Any]:
     import chainrule.native.compile
     import chainrule.native.trainer  # noqa: F401
 
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     program = network.training()
     derived = time.perf_counter()
     run = ours.trainer_of(program, state, x, y, batch)
     run(1)
-    return {"formulas": derived - began, "ready": time.perf_counter() - began}
+    return {
+        "formulas": derived - began,
+        "ready": time.perf_counter() - began,
+        "processor": time.process_time() - busy,
+    }
 
 
 def memory(who: str, name: str, batch: int) -> float | None:
