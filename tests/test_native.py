@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -353,3 +354,46 @@ def test_on_lesser_processors(cpu: str) -> None:
     environment = {**os.environ, "CHAINRULE_CPU": cpu}
     here = os.path.dirname(__file__)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=environment, cwd=here)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_copies_against_the_grain_of_memory(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    f = compile_system(
+        Program("y[j,i] = x[i,j]\nz[j,i,k] = q[i,k,j]").system, dtype=dtype, cache=False
+    )
+    for n, m in ((16, 16), (33, 47), (5, 40), (40, 5)):
+        x, q = rng.normal(size=(n, m)).astype(dtype), rng.normal(size=(n, 3, m)).astype(dtype)
+        found = f(x=x, q=q)
+        np.testing.assert_array_equal(found["y"], x.T)
+        np.testing.assert_array_equal(found["z"], q.transpose(2, 0, 1))
+
+
+def test_code_comes_back_from_the_cache(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    rng = np.random.default_rng(0)
+    given = {"x": rng.normal(size=(9, 4)), "w": rng.normal(size=(4, 3))}
+    first = compile_system(DENSE.system)(**given)["y"]
+    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
+
+    def never(*_: Any) -> bytes:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr("chainrule.native.runtime.compiled", never)
+    again = compile_system(DENSE.system)(**given)["y"]
+    assert again.tobytes() == first.tobytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
+def test_an_interrupt_in_the_middle_of_training(monkeypatch: Any) -> None:
+    monkeypatch.setattr("chainrule.native.trainer.WORTH_THREADS", 0)
+    rng = np.random.default_rng(0)
+    program = Program(CNN)
+    trainer = Trainer(program.expanded.system, cnn_state(rng), threads=2, written=program.system)
+    data = cnn_data(rng, 64)
+    trainer.run(data)
+    order = np.zeros(3_000_000, int)
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(data, order=order)
+    assert np.isfinite(trainer.run(data)).all()
