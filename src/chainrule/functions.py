@@ -64,6 +64,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 _erf_ufunc = np.frompyfunc(math.erf, 1, 1)
+_erfc_ufunc = np.frompyfunc(math.erfc, 1, 1)
 
 
 def _erf(x: Array) -> Array:
@@ -71,8 +72,9 @@ def _erf(x: Array) -> Array:
 
 
 def _gelu(x: Array) -> Array:
-    # x/2 * erfc(-x/√2), written so that -inf gives 0 and not -inf * 0
-    return np.where(np.isneginf(x), 0.0, x * 0.5 * (1 + _erf(x / math.sqrt(2))))
+    # with erfc, not 1 + erf: the tail on the left keeps its digits; -inf gives 0, not -inf * 0
+    tail = np.asarray(_erfc_ufunc(-x / math.sqrt(2)), dtype=np.float64)
+    return np.where(np.isneginf(x), 0.0, x * 0.5 * tail)
 
 
 def _silu(x: Array) -> Array:

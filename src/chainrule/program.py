@@ -48,10 +48,14 @@ class Program:
 
         found = from_latex.read(text)
         plain = [s for s in found.statements if not from_latex.has_partial(s)]
-        statements = found.statements
+        statements = list(found.statements)
         if len(plain) < len(statements):
-            rest = System(tuple(plain))
-            statements = [derive.written_out(rest, s) for s in statements]
+            rest = found.system(plain) if plain else System(())
+            for k, s in enumerate(statements):
+                try:
+                    statements[k] = derive.written_out(rest, s)
+                except FormulaError as e:
+                    raise found.error(found.places[k], e.message, e.hint) from None
         return cls._of(found.system(statements), objective=found.objective)
 
     @classmethod
@@ -165,13 +169,14 @@ class Program:
         """
         of = _name("of", of)
         names = None if wrt is None else _names("wrt", wrt)
-        system = derive.backward(self._forward(), of, names, self._expanded)
+        system = derive.backward(self._forward(of), of, names, self._expanded)
         relatives = self._relatives | frozenset(self._expanded.inputs)
         return Program._of(system, relatives, of)
 
     def derivation(self, of: str, wrt: str) -> derive.Derivation:
         """The steps that lead from `of` to the gradient with respect to `wrt`."""
-        return derive.derivation(self._forward(), _name("of", of), _name("wrt", wrt))
+        of = _name("of", of)
+        return derive.derivation(self._forward(of), of, _name("wrt", wrt))
 
     def explain(
         self, target: str, /, *, depth: int = 2, of: str | None = None, **arrays: Any
@@ -189,8 +194,11 @@ class Program:
         from chainrule import explain
 
         name, _ = explain.read_target(target)
-        of = self._objective if of is None else of
-        system = explain.system_for(self._expanded, name, of)
+        expanded, anew = self._expanded, False
+        if of is not None and canonical(of) != self._objective:
+            expanded, anew = derive.expand(self._system, canonical(of)), True
+        of = self._objective if of is None else canonical(of)
+        system = explain.system_for(expanded, name, of, anew=anew)
         own = self if system is self._expanded else self._relative(system, of)
         if not {*own.inputs} <= {canonical(t) for t in arrays} and name in system.outputs:
             own = own._relative(explain.part_for(system, name), of)
@@ -254,10 +262,13 @@ class Program:
         """A program that may be given this one's arrays, needed or not."""
         return Program._of(system, self._relatives | frozenset(self._expanded.inputs), of)
 
-    def _forward(self) -> System:
-        """What is differentiated: all but the updates, any grad in it written out."""
+    def _forward(self, of: str) -> System:
+        """What is differentiated: all but the updates, any grad in it written out.
+
+        The plain names δt are kept for the gradient of `of`.
+        """
         kept = tuple(s for s in self._system.statements if not s.is_update)
-        return derive.expand(System(kept)) if kept else self._system
+        return derive.expand(System(kept), of) if kept else self._system
 
     # ------------------------------------------------------------ what it is given
 

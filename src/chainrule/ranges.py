@@ -227,14 +227,13 @@ class _StatementRanges:
     def check_ranks(self) -> None:
         """Given arrays may have another number of axes than the text reads."""
         for e in walk(self.s.body):
+            if isinstance(e, Size):
+                self.explicit("", e)
             if not isinstance(e, (Access, Grad)):
                 continue
             have = len(self.tensors[_tensor(e)])
             if have != len(e.axes):
                 raise self.problem(e, say.other_rank(_tensor(e), len(e.axes), have))
-            for x in walk(e):
-                if isinstance(x, Size):
-                    self.explicit("", x)
 
     def fix(self, name: str, size: Dim, why: str, node: Node) -> None:
         size = _canonical(size, self.equal)

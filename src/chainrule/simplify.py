@@ -55,6 +55,14 @@ def zero_product(e: Expr) -> Expr | None:
     return ZERO if isinstance(e, Mul) and ZERO in e.factors else None
 
 
+def quotients_last(e: Expr) -> Expr | None:
+    """1/y*x -> x/y"""
+    if not isinstance(e, Mul):
+        return None
+    ordered = sorted(e.factors, key=lambda f: isinstance(f, Pow) and f.exponent is MINUS_ONE)
+    return mul(*ordered) if tuple(ordered) != e.factors else None
+
+
 def zero_exponent(e: Expr) -> Expr | None:
     """x**0 -> 1"""
     return ONE if isinstance(e, Pow) and e.exponent is ZERO else None
@@ -67,6 +75,38 @@ def reciprocal(e: Expr) -> Expr | None:
             return _power(base, int(m * n))
         case Pow(base, Const(n)) if _whole(n) and n < -1:
             return _power(base, int(n))
+    return None
+
+
+def number_from_quotient(e: Expr) -> Expr | None:
+    """1/(2*x) -> 1/2/x"""
+    match e:
+        case Pow(Mul((Const(c), *rest)), Const(n)) if n == -1:
+            return mul(const(1 / c), power(mul(*rest), MINUS_ONE))
+    return None
+
+
+def root_squared(e: Expr) -> Expr | None:
+    """sqrt(x)**2 -> x, where x is what a root may be taken of"""
+    match e:
+        case Pow(Call("sqrt", (x,)), Const(n)) if n == 2:
+            return x
+    return None
+
+
+def one_choice(e: Expr) -> Expr | None:
+    """where(c, x, 0) + where(c == 0, y, 0) -> where(c, x, y)"""
+    if not isinstance(e, Add):
+        return None
+    for a in e.terms:
+        for b in e.terms:
+            match a, b:
+                case (
+                    Call("where", (c, x, Const(p))),
+                    Call("where", (Compare("==", d, Const(q)), y, Const(r))),
+                ) if c is d and p == q == r == 0:
+                    rest = [t for t in e.terms if t is not a and t is not b]
+                    return add(Call("where", (c, x, y)), *rest)
     return None
 
 
@@ -190,8 +230,12 @@ def decided_bracket(e: Expr) -> Expr | None:
 RULES: tuple[tuple[str, Rule], ...] = (
     ("a product with 0 is 0", zero_product),
     ("x**0 = 1", zero_exponent),
+    ("what divides stands last", quotients_last),
     ("reciprocals are written as quotients", reciprocal),
+    ("a number leaves a quotient", number_from_quotient),
+    ("the square of a root", root_squared),
     ("equal factors make a power", collect_powers),
+    ("two halves of a choice are one", one_choice),
     ("like terms are collected", collect_terms),
     ("a common factor is taken out", common_factor),
     ("a sign is absorbed by a difference", sign_into_difference),

@@ -20,6 +20,7 @@ from chainrule.expr import (
     Binder,
     Call,
     Compare,
+    Const,
     Expr,
     Index,
     Mul,
@@ -29,6 +30,7 @@ from chainrule.expr import (
     children,
     divide,
     mul,
+    power,
     rebuild,
     reduce,
     rename_bound,
@@ -139,9 +141,14 @@ class Adjoint:
                 for t in terms:
                     yield from self.flow(t, c)
             case Mul(factors):
+                whole = self.name(e, "")
                 for k, f in enumerate(factors):
-                    others = (*factors[:k], *factors[k + 1 :])
-                    yield from self.flow(f, c.times(*others, rule="product rule"))
+                    if isinstance(whole, Access) and _divides(f):
+                        yield from self.quotient(f, whole, c)
+                        continue
+                    if self.reaches(f):
+                        others = map(self.value, (*factors[:k], *factors[k + 1 :]))
+                        yield from self.flow(f, c.times(*others, rule="product rule"))
             case Pow(base, exponent):
                 yield from self.power(e, base, exponent, c)
             case Call("where", (condition, a, b)):
@@ -155,6 +162,13 @@ class Adjoint:
                 inner = replace(c, bound=(*c.bound, *e.names))
                 factors = _REDUCE[op](self, e, binders, body)
                 yield from self.flow(body, inner.times(*factors, rule=REDUCTIONS[op].rule))
+
+    def quotient(self, f: Expr, whole: Expr, c: Contribution) -> Iterator[Contribution]:
+        """d(a/b)/db = -(a/b)/b, with a/b by its name: b**2 would overflow where a/b does not."""
+        match f:
+            case Pow(base, Const() as n):
+                local = mul(n, whole, power(self.value(base), MINUS_ONE))
+                yield from self.flow(base, c.times(local, rule="quotient rule"))
 
     def power(self, e: Expr, base: Expr, exponent: Expr, c: Contribution) -> Iterator[Contribution]:
         for rule, arg in zip(POWER_RULES, (base, exponent), strict=True):
@@ -192,6 +206,10 @@ class Adjoint:
         if isinstance(e, Reduce):
             return self.name(e, e.op)
         return rebuild(e, self.value)
+
+
+def _divides(f: Expr) -> bool:
+    return isinstance(f, Pow) and isinstance(f.exponent, Const) and f.exponent.value < 0
 
 
 @cache

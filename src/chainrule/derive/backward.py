@@ -62,9 +62,10 @@ def differentiate(
     wrt: tuple[str, ...] | None,
     taken: frozenset[str] = frozenset(),
     whole: System | None = None,
+    suffix: bool = False,
 ) -> Backward:
-    """The work itself, remembered; `taken` are names to keep off."""
-    return Backward(system, of, wrt, taken, whole or system)
+    """The work itself, remembered; `taken` are names to keep off, `suffix` calls δt  δt_of."""
+    return Backward(system, of, wrt, taken, whole or system, suffix)
 
 
 def real_inputs(system: System) -> tuple[str, ...]:
@@ -107,7 +108,9 @@ class Backward:
         wrt: tuple[str, ...] | None,
         taken: frozenset[str],
         whole: System,
+        suffix: bool,
     ) -> None:
+        self.suffix = suffix
         given = System(tuple(s for s in system.statements if not s.is_update) or system.statements)
         self.of = of
         _check_objective(system, of, given.statements)
@@ -122,6 +125,7 @@ class Backward:
         self.deltas: dict[str, Expr] = {}
         self.pending: dict[str, list[tuple[int, Contribution]]] = {}
         self.objective_delta = ""
+        self.closed: set[str] = set()  # the cotangents that are finished
         self._run()
 
     def delta_of(self, t: str) -> str:
@@ -184,7 +188,8 @@ class Backward:
 
     def _delta_name(self, t: str) -> str:
         name = f"δ{t}"
-        return self.space.fresh(name if name not in self.space.taken else f"{name}_{self.of}")
+        longer = self.suffix or name in self.space.taken
+        return self.space.fresh(f"{name}_{self.of}" if longer else name)
 
     # ------------------------------------------------------------ one cotangent
 
@@ -209,8 +214,16 @@ class Backward:
             return body
         made = self._append(name, t, free, body, received)
         self.deltas[t] = Access(made.target, here(made), None)
-        self.stages.append(stage(self.space, self.of, t, made, free, parts))
+        new = self._new_parts(made)
+        self.stages.append(stage(self.space, self.of, t, made, free, parts, new))
         return self.deltas[t]
+
+    def _new_parts(self, made: Statement) -> tuple[Statement, ...]:
+        """The statements made for this cotangent, which name a part of the forward pass."""
+        shown = {p for stage in self.stages for p in stage.parts}
+        shown |= {s for s in self.space.made if s.target in self.closed}
+        self.closed.add(made.target)
+        return tuple(s for s in self.space.made if s is not made and s not in shown)
 
     def _append(
         self, name: str, t: str, free: Free, body: Expr, received: list[tuple[int, Contribution]]

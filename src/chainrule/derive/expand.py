@@ -12,15 +12,22 @@ from chainrule.system import Problem, Statement, System
 
 
 @lru_cache(maxsize=128)
-def expand(system: System) -> System:
-    """The System with every grad written out; raises FormulaError that points at a wrong one."""
+def expand(system: System, plain_of: str | None = None) -> System:
+    """The System with every grad written out; raises FormulaError that points at a wrong one.
+
+    The cotangents of the objective `plain_of` (by default the only one there is) are called δt,
+    those of any other objective E are called δt_E.
+    """
     original = system
+    objectives = {g.of for g in _grads(system)}
+    if plain_of is None and len(objectives) == 1:
+        (plain_of,) = objectives
     while grads := _grads(system):
         plain = System(tuple(s for s in system.statements if _is_plain(system, s)))
         of = next(g.of for g in grads if g.of in plain.outputs)
         wanted = tuple(dict.fromkeys(g.wrt for g in grads if g.of == of))
         try:
-            work = differentiate(plain, of, wanted, system.names)
+            work = differentiate(plain, of, wanted, system.names, suffix=of != plain_of)
         except FormulaError as e:
             raise _at_grad(e, original, of, wanted) from None
         system = _with_gradients(system, of, work)

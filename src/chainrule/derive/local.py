@@ -24,6 +24,7 @@ from chainrule.expr import (
     Index,
     Partial,
     Reduce,
+    Size,
     add,
     bare,
     mul,
@@ -33,7 +34,7 @@ from chainrule.expr import (
     substitute,
     walk,
 )
-from chainrule.system import Statement, System
+from chainrule.system import LeftAxis, Statement, System
 
 
 def written_out(system: System, s: Statement) -> Statement:
@@ -47,7 +48,26 @@ def written_out(system: System, s: Statement) -> Statement:
             return local_derivative(system, e.body, e.wrt, taken)
         return rebuild(e, go)
 
-    return Statement(s.target, s.axes, go(s.body))
+    body = go(s.body)
+    if body is s.body:
+        return s
+    return Statement(s.target, tuple(_sized(system, s, body)), body)
+
+
+def _sized(system: System, s: Statement, body: Expr) -> Iterator[LeftAxis]:
+    """The left side, with the sizes of the tensor that it is a cotangent of.
+
+    An index that only a ∂x/∂w read alone stands in brackets now, and those fix no range.
+    """
+    alone = {
+        a.bare for e in walk(body) if isinstance(e, Access) for a in e.axes if isinstance(a, Affine)
+    }
+    for k, axis in enumerate(s.axes):
+        name, size = axis[0]
+        known = s.target.startswith("δ") and s.target[1:] in system.ranks
+        if len(axis) == 1 and size is None and known and name not in alone:
+            axis = ((name, Size(s.target[1:], k)),)
+        yield axis
 
 
 def local_derivative(system: System, x: Access, w: Access, taken: set[str]) -> Expr:

@@ -26,7 +26,13 @@ from chainrule.system import Statement
 
 
 def stage(
-    space: Space, of: str, t: str, made: Statement, free: Free, parts: Sequence[Gathered]
+    space: Space,
+    of: str,
+    t: str,
+    made: Statement,
+    free: Free,
+    parts: Sequence[Gathered],
+    named: tuple[Statement, ...],
 ) -> Stage:
     """Chain rule, substitution, differentiation, Kronecker deltas, their elimination, result."""
     axes = tuple(map(axis_of, free))
@@ -62,7 +68,7 @@ def stage(
         )
         step("eliminate", add(*(g.term for g in parts)), _solutions(parts))
     step("result", made.body)
-    return Stage(target, wrt, of, tuple(steps))
+    return Stage(target, wrt, of, tuple(steps), named)
 
 
 def _left(space: Space, g: Gathered) -> Access:

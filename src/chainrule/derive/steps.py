@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from chainrule.expr import Access, Expr
-from chainrule.notation.latex import align, cotangent_latex, expression_latex
-from chainrule.notation.show import expression
+from chainrule.notation.latex import (
+    align,
+    cotangent_latex,
+    expression_latex,
+    statement_latex,
+)
+from chainrule.notation.show import expression, statement
+from chainrule.system import Statement
 
 
 class Step(NamedTuple):
@@ -28,12 +34,16 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """The steps that lead to one cotangent: target is δt[...], wrt is t[...]."""
+    """The steps that lead to one cotangent: target is δt[...], wrt is t[...].
+
+    parts are the statements made on the way, which name a part of the forward pass.
+    """
 
     target: Access
     wrt: Access
     of: str
     steps: tuple[Step, ...]
+    parts: tuple[Statement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,8 +72,8 @@ class Derivation:
 
 
 def _stage_text(stage: Stage) -> str:
-    lines = [(expression(stage.target), "")]
-    last = ""
+    last = f"∂{stage.of}/∂{expression(stage.wrt)}"
+    lines = [(f"{expression(stage.target)} = {last}", "")]
     for step in stage.steps:
         shown = expression(step.after)
         reason = step.rule + (f": {step.note}" if step.note else "")
@@ -73,11 +83,12 @@ def _stage_text(stage: Stage) -> str:
             continue
         lines.append((f"  = {shown}", reason))
         last = shown
-    out = [f"{lines[0][0]} = ∂{stage.of}/∂{expression(stage.wrt)}"]
-    for shown, why in lines[1:]:
+    out = []
+    for shown, why in lines:
         out.append(shown)
         if why:
             out.append(f"        ({why})")
+    out += [f"  where {statement(s)}" for s in stage.parts]
     return "\n".join(out)
 
 
@@ -86,4 +97,5 @@ def _stage_latex(stage: Stage, environment: str = "align*") -> str:
     for k, step in enumerate(stage.steps):
         left = cotangent_latex(stage.wrt, stage.of) if k == 0 else ""
         rows.append((left, expression_latex(step.after, stage.of), step.rule))
+    rows += [(*statement_latex(s, stage.of), "where") for s in stage.parts]
     return align(rows, environment)

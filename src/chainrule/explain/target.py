@@ -70,10 +70,13 @@ def _count(n: int) -> str:
     return {0: "no index", 1: "1 index"}.get(n, f"{n} indices")
 
 
-def system_for(system: System, t: str, of: str | None) -> System:
-    """The system itself, or, where t is a gradient that it lacks, its forward part with it."""
+def system_for(system: System, t: str, of: str | None, *, anew: bool = False) -> System:
+    """The system itself, or, where t is a gradient that it lacks, its forward part with it.
+
+    anew   a gradient that it has is of another objective: derive that of `of`
+    """
     known = set(system.ranks) | set(system.outputs)
-    if t in known:
+    if t in known and not (anew and t.startswith("δ")):
         return system
     base = t.removeprefix("δ")
     if base == t or base not in known:
