@@ -83,8 +83,7 @@ def examine(case: Case, library: Any, again: bool) -> None:
     same_text(library, g)
     names = [re.split(r"[\[ ]", line)[0] for line in str(g).splitlines()]
     assert len(names) == len(set(names)), f"a tensor is written twice:\n{g}"
-    # Without wrt: every real input that `of` is computed from.
-    for name in case.wrt or [n for n in case.reals if n in g.inputs]:
+    for name in case.wrt or []:  # without wrt, what `of` does not read may be missing: see compare
         assert slope_name(case, g, name) in g.outputs, f"no {slope_name(case, g, name)} in\n{g}"
     floats = case.floats()
     upstream: dict[str, Any] = {}
