@@ -300,7 +300,7 @@ class Backward:
 
 
 def _computable(system: System, needed: Sequence[Statement]) -> System:
-    """The statements that can run on the inputs that the needed ones have: no array more is asked."""
+    """The statements that can run on the arrays that the needed ones take."""
     known = set(System(tuple(needed)).inputs)
     kept = set()
     for s in system.order:
