@@ -196,6 +196,9 @@ def _missed(run: dict[str, Any]) -> list[str]:
         floor = FLOORS[r["network"]][BATCHES.index(r["batch"])]
         if r["ratio"] is not None and r["ratio"] < floor:
             out.append(f"{r['network']}, batch {r['batch']}: {_times(r['ratio'])}, goal {floor:g}x")
+        losses = r["losses_after_4_steps"].values()
+        if losses and max(losses) - min(losses) > 1e-3 * max(losses):
+            out.append(f"{r['network']}, batch {r['batch']}: the losses differ, so do the programs")
         share = SHARES.get(r["network"], 0)
         if r["share_of_peak"] is not None and r["share_of_peak"] < share:
             out.append(
