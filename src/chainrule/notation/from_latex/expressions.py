@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from fractions import Fraction
-from typing import Any, NoReturn
 
-from lark import Token, Tree
+from lark import Tree
 
-from chainrule.errors import FormulaError
 from chainrule.expr import (
     INF,
-    MINUS_ONE,
     PI,
-    Access,
-    Binder,
     Call,
     Compare,
-    Const,
     Expr,
-    Grad,
-    Partial,
-    Reduce,
-    Size,
     add,
     const,
     divide,
     mul,
     neg,
     power,
-    rebuild,
 )
-from chainrule.functions import FUNCTIONS
-from chainrule.notation.from_latex.indices import IndexReader
+from chainrule.notation.from_latex.operators import OperatorReader
 from chainrule.notation.from_latex.parts import (
     Node,
     Unit,
@@ -43,12 +30,9 @@ from chainrule.notation.from_latex.parts import (
     items,
     kids,
     kind,
-    scripts,
     terms,
     unit,
 )
-from chainrule.notation.parse import parse_expression
-from chainrule.system import System
 
 COMPARE = {
     "=": "==",
@@ -73,14 +57,10 @@ _OPPOSITE = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
 _MAYBE_FUNCTIONS = "fgφψFG"
 
 
-class ExpressionReader(IndexReader):
-    """Gives the trees their meaning; `index names in scope` and 1-based counting are inherited."""
+class ExpressionReader(OperatorReader):
+    """Gives sums, products, fractions, cases and brackets their meaning."""
 
-    objective: str | None
-    defined: dict[str, str]  # t of ∂E/∂t on a left side -> E
-    assigned: set[str]
     with_arguments: set[str]
-    known: System | None
 
     def expr(self, n: Node) -> Expr:
         result = self._expr(n)
@@ -245,37 +225,6 @@ class ExpressionReader(IndexReader):
             result = Call("where", (self.expr(row[1]), self.expr(row[0]), result))
         return result
 
-    # ------------------------------------------------------------ operators and functions
-
-    def big(self, n: Node) -> Expr:
-        head = kids(n)[0]
-        if kind(head) == "FUNC":
-            assert isinstance(n, Tree)
-            return self.applied(str(head), scripts(n), [self.expr(kids(n)[-1])], n)
-        op = str(head)
-        assert isinstance(n, Tree)
-        around = scripts(n)
-        if not around.subs:
-            self.fail(head, f"{op} runs over no index", f"as in  \\{op}_{{i}} x_i")
-        found = self.binders(around, head)
-        for name, _, _ in found:
-            if name in self.scope:
-                self.fail(head, f"index {name} is bound twice", "give the inner one another letter")
-        outer = dict(self.scope)
-        for name, _, base in found:
-            self.scope[name] = base
-        conditions = [self.chain(c) for c in self.sieves(around)]
-        body_node = kids(n)[-1]
-        self.bodies.append((tuple((b[0]) for b in found), body_node))
-        body = mul(*conditions, self.expr(body_node)) if conditions else self.expr(body_node)
-        self.scope = outer
-        binders: tuple[Binder, ...] = tuple((name, size) for name, size, _ in found)
-        inner = alone(body_node)
-        same = kind(inner) == "big" and str(kids(inner)[0]) == op and not conditions
-        if op in ("sum", "prod") and same and isinstance(body, Reduce) and body.op == op:
-            return Reduce(op, (*binders, *body.binders), body.body)
-        return Reduce(op, binders, body)
-
     def unit(self, n: Node) -> Expr:
         head = kids(n)[0]
         match kind(head):
@@ -292,98 +241,6 @@ class ExpressionReader(IndexReader):
         assert found is not None
         return self.scripted(found)
 
-    def function(self, n: Tree[Any], name: str) -> Expr:
-        argument = kids(n)[-1]
-        own, u = scripts_before(n), unit(argument)
-        if name == "size":
-            return self.size(n, own, argument)
-        if name == "pad":
-            return self.pad(n, u)
-        sups: list[Node] = []
-        if u is not None and u.is_group and kind(kids(u.base)[0]) not in ("BARL", "LFLOOR"):
-            if u.subs:
-                self.fail(
-                    u.node,
-                    "a function's value has no indices",
-                    f"give it a name of its own, or write  {name}(x_i)",
-                )
-            arguments = [self.expr(c) for c in items(u.base)]
-            sups = u.sups
-        else:
-            arguments = [self.expr(argument)]
-        result = self.applied(name, own, arguments, n)
-        for sup in sups:
-            result = self.raised(result, sup)
-        return result
-
-    def applied(self, name: str, own: Unit, arguments: list[Expr], n: Node) -> Expr:
-        if own.subs:
-            hint = "write  \\frac{\\log x}{\\log 2}" if name == "log" else "it takes no indices"
-            self.fail(own.subs[0], f"{name} cannot have a subscript", hint)
-        if name in ("max", "min"):
-            if len(arguments) < 2:
-                self.fail(n, f"{name} of one value", f"as in  \\{name}(a, b), or  \\{name}_i x_i")
-            whole = {"max": "maximum", "min": "minimum"}[name]
-            result = functools.reduce(lambda a, b: Call(whole, (a, b)), arguments)
-        elif len(arguments) != 1:
-            self.fail(n, f"{name} takes 1 argument, not {len(arguments)}", f"as in  \\{name}(a)")
-        elif own.primes:
-            result = self.derived(name, arguments[0], n)
-        else:
-            result = Call(name, (arguments[0],))
-        for sup in own.sups:
-            exponent = self.expr(sup)
-            if exponent is MINUS_ONE:
-                self.fail(
-                    sup,
-                    f"{name}^{{-1}} may be an inverse function or a quotient",
-                    r"a quotient is  \frac{1}{...}",
-                )
-            result = power(result, exponent)
-        return result
-
-    def derived(self, name: str, a: Expr, n: Node) -> Expr:
-        """σ'(z), from the table of derivatives."""
-        row = FUNCTIONS[name]
-        if row.derivative is None:
-            self.fail(n, f"{name} has no derivative here", "write it out")
-        letters = {"a": a, "y": Call(name, (a,))}
-
-        def go(x: Expr) -> Expr:
-            return letters[x.tensor] if isinstance(x, Access) else rebuild(x, go)
-
-        return go(parse_expression(row.derivative[0]))
-
-    def pad(self, n: Node, u: Unit | None) -> Expr:
-        inside = items(u.base) if u is not None and u.is_group else []
-        if u is None or not 1 <= len(inside) <= 2:
-            self.fail(
-                n,
-                "pad takes a tensor, and perhaps the value outside it",
-                r"as in  \operatorname{pad}(o)_{i-1}",
-            )
-        read = self.expr(inside[0])
-        if not isinstance(read, Access) or read.axes:
-            self.fail(
-                inside[0], "pad takes the name of a tensor", r"as in  \operatorname{pad}(o)_{i-1}"
-            )
-        value = self.expr(inside[1]) if len(inside) == 2 else const(0)
-        result: Expr = Access(read.tensor, self.axes(u.subs, fractions=True), value)
-        for sup in u.sups:
-            result = self.raised(result, sup)
-        return result
-
-    def size(self, n: Node, own: Unit, argument: Node) -> Expr:
-        read = self.expr(argument)
-        axis = alone(own.subs[0]) if own.subs else None
-        if not isinstance(read, Access) or axis is None or not str(axis).isdigit():
-            self.fail(
-                n,
-                "size takes the number of an axis and a tensor",
-                r"as in  \operatorname{size}_{0}(o)",
-            )
-        return Size(read.tensor, int(str(axis)))
-
     # ------------------------------------------------------------ atoms
 
     def scripted(self, u: Unit) -> Expr:
@@ -396,14 +253,6 @@ class ExpressionReader(IndexReader):
         for sup in u.sups:
             result = self.raised(result, sup)
         return result
-
-    def raised(self, base: Expr, sup: Node) -> Expr:
-        if kind(alone(sup)) in ("TOP", "STAR", "INFTY"):
-            self.fail(sup, "this is no power", "a transpose is another order of indices, w_{j,i}")
-        exponent = self.expr(sup)
-        if base is const(0) and isinstance(exponent, Const) and exponent.value < 0:
-            self.fail(sup, "division by zero", r"infinity is written \infty")
-        return power(base, exponent)
 
     def atom(self, n: Node) -> Expr:
         match kind(n):
@@ -436,113 +285,6 @@ class ExpressionReader(IndexReader):
             self.fail(n, "only a size is rounded down", "sizes stand in limits and conditions")
         value = self.expr(inside[0])
         return Call("abs", (value,)) if opening == "BARL" else value
-
-    def named(self, u: Unit) -> Expr:
-        name = u.letter
-        lone = not u.subs and not u.primes
-        if name == "e" and lone and u.sups and "e" not in self.assigned and "e" not in self.scope:
-            if self.names.role(u, u.sups[0], frozenset())[0] == "power" or len(u.sups) == 1:
-                found = u.sups[0]
-                if not self.is_layer_number(found):
-                    return Call("exp", (self.expr(found),))
-        index = self.index_of(u)
-        if index is not None:
-            result: Expr = self.index_value(index)
-            for sup in u.sups:
-                result = self.raised(result, sup)
-            return result
-        return self.read(u)
-
-    def read(self, u: Unit, prefix: str = "") -> Expr:
-        """A tensor at its indices, raised to what stands above."""
-        powers: list[Node] = []
-        axes: list[Node] = []
-        for sup in u.sups:
-            role, found = self.names.role(u, sup, self.bound)
-            if role == "power":
-                powers.append(sup)
-            elif role == "axis":
-                axes.append(sup)
-            elif role == "delta":
-                whole = Unit(u.node, Token("LETTER", found.text), u.subs, [], 0)
-                return self.read(whole, "δ")
-        if len(powers) > 1:
-            self.fail(powers[1], "two powers above one name", "use brackets")
-        tensor = prefix + self.tensor(u)
-        if tensor == "δ" and "δ" not in self.assigned and kind(u.base) == "LETTER":
-            if len(self.spread(u.subs)) == 2:
-                self.fail(
-                    u.node,
-                    "is this Kronecker's δ or an error term?",
-                    r"Kronecker's δ is  [i = j], the δ of x is  \delta x_{i,j}",
-                )
-        result: Expr = Access(tensor, self.axes([*axes, *u.subs], fractions=False), None)
-        for sup in powers:
-            result = self.raised(result, sup)
-        return result
-
-    def prefixed(self, n: Node) -> Expr:
-        """δx and Δw are names."""
-        prefix = str(kids(n)[0])
-        inner = kids(n)[1]
-        if kind(inner) == "unit" and kind(kids(inner)[0]) == "PREFIX":
-            found = self.prefixed(inner)
-            if isinstance(found, Access):
-                return Access(prefix + found.tensor, found.axes, found.pad)
-        u = unit(inner)
-        if u is None or not u.letter:
-            self.fail(n, f"{prefix} has no name behind it", r"as in  \delta x_{i}")
-        return self.read(u, prefix)
-
-    # ------------------------------------------------------------ derivatives
-
-    def slope(self, n: Node, over: Node, under: Node) -> Expr:
-        """∂E/∂w is δw where the text defines it, else grad(E, w); ∂x_i/∂w_m stays a Partial."""
-        top, bottom = self.value_of(over), self.expr(under)
-        if not isinstance(top, Access) or not isinstance(bottom, Access) or bottom.pad is not None:
-            self.fail(
-                n,
-                "a derivative is of one tensor by another",
-                r"as in  \frac{\partial E}{\partial w_{m,n}}",
-            )
-        if top.axes or top.tensor in self.wholes:
-            return Partial(top, bottom)
-        t, e = bottom.tensor, top.tensor
-        if self.defined.get(t) == e or e not in self.assigned or self.known is not None:
-            return Access("δ" + t, bottom.axes, None)
-        return Grad(e, t, bottom.axes)
-
-    def value_of(self, over: Node) -> Expr:
-        parts = factors(over)
-        if len(parts) == 2 and parts[1][0] == "JUXT":
-            u = unit(parts[1][1])
-            if u is not None and u.is_group:  # ∂J(θ)
-                return self.expr(parts[0][1])
-        return self.expr(over)
-
-    def is_layer_number(self, sup: Node) -> bool:
-        u = unit(sup)
-        return u is not None and u.is_group and kind(alone(items(u.base)[0])) == "NUMBER"
-
-    def fail(self, n: Node, message: str, hint: str) -> NoReturn:
-        raise self.error(n, message, hint)
-
-    def error(self, n: Node, message: str, hint: str) -> FormulaError:
-        span = self.span(n)
-        line = self.lines[span.line - 1]
-        return FormulaError(
-            message,
-            line=span.line,
-            column=span.column,
-            width=span.width,
-            source_line=line,
-            hint=hint,
-        )
-
-
-def scripts_before(n: Tree[Any]) -> Unit:
-    """The scripts of a function itself, its argument left out."""
-    return scripts(Tree(n.data, n.children[:-1], n.meta))
 
 
 def _opposite(a: Expr | None, b: Expr) -> bool:

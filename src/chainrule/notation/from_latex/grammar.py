@@ -73,8 +73,9 @@ AMP: "&"
 
 // what tokens.py takes away or turns into something else
 _CAPTION.3: /\\(operatorname\*?|text(rm|it|bf)?|math(rm|it|sf|tt)|mbox)\s*\{[^{}]*\}/
-_FONT.3: /\\(math(bf|cal|scr|bbm?)|boldsymbol|bm|vec)\s*(\{\s*(\\?[A-Za-z]+|1)\s*\}|[A-Za-z])/
-_ACCENT.3: /\\(hat|tilde|bar|widehat|widetilde|overline|dot)\s*(\{\s*\\?[A-Za-z]+\s*\}|\\?[A-Za-z])/
+_FONT.3: /\\(math(bf|cal|scr|bbm?)|boldsymbol|bm|vec)(?![A-Za-z])\s*/ _LETTERED
+_ACCENT.3: /\\(wide(hat|tilde)|overline|hat|tilde|bar|dot)(?![A-Za-z])\s*/ _LETTERED
+_LETTERED: /(\{\s*(\\?[A-Za-z]+|1)\s*\}|\\[A-Za-z]+|[A-Za-z])/
 _BEGIN.3: /\\begin\s*\{[^{}]*\}/
 _END.3: /\\end\s*\{[^{}]*\}/
 _ARG.3: /\\arg\s*(\\,)?\s*\\(max|min)(?![A-Za-z])/

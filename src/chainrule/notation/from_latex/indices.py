@@ -1,4 +1,4 @@
-"""Indices: where they are bound, over what they run, and the axes that are read with them.
+"""Indices: their names, from where they count, and the axes that are read with them.
 
 Text counts from 0.  A formula in which a sum starts at 1 counts from 1: its subscripts and its
 indices are each one more than ours, and x_i is x[i] all the same.  Where a formula has sums that
@@ -15,17 +15,13 @@ from lark import Tree
 from chainrule.expr import (
     Affine,
     Axis,
-    Call,
     Expr,
     Group,
     Index,
     Node,
-    Size,
     add,
     affine,
     const,
-    mul,
-    neg,
 )
 from chainrule.notation.from_latex import parts
 from chainrule.notation.from_latex.names import Ambiguous, Names
@@ -33,10 +29,6 @@ from chainrule.notation.from_latex.parts import Unit, alone, factors, items, kid
 from chainrule.system import Span
 
 FREE, FROM_0, FROM_1 = "?", "0", "1"
-Found = tuple[str, "Expr | None", str]  # an index, its size, from where it counts
-_BELOW = ("<", r"\lt")
-_AT_MOST = (r"\le", r"\leq", "≤", r"\leqslant")
-_SHIFT = "shift the index, so that it starts at 0 or 1"
 
 
 class IndexReader:
@@ -106,12 +98,13 @@ class IndexReader:
             if kind(n) == "TEXT":
                 continue
             found = [f for _, f in factors(n)]
+            beside = {sign for sign, _ in factors(n)} <= {"", "JUXT", "SPACE"}
             numbers = kind(alone(found[0])) == "NUMBER"
             names = [unit(f) for f in found]
             plain = all(
                 x is not None and (x.letter or kind(x.base) in ("NUMBER", "PI")) for x in names
             )
-            if len(found) > 1 and plain and not numbers:
+            if len(found) > 1 and plain and beside and not numbers:
                 out += found
             else:
                 out.append(s)
@@ -221,146 +214,6 @@ class IndexReader:
                 )
         return total
 
-    # ------------------------------------------------------------ what a sum runs over
-
-    def binders(self, around: Unit, head: parts.Node) -> list[Found]:
-        """The indices of an operator; limits by symbols are what the shapes say anyway."""
-        if len(around.sups) > 1:
-            self.fail(around.sups[1], "two upper limits", "write one")
-        upper = around.sups[0] if around.sups else None
-        out: list[Found] = []
-        waiting: list[str] = []  # i of  i, j = 0
-        for c in around.subs:
-            rel = kids(c)[1::2]
-            sides = kids(c)[::2]
-            if not rel:
-                waiting += [self.new_index(n) for n in self.several(c)]
-                continue
-            low, name, size = self.limits(c, [str(r) for r in rel], sides, upper)
-            if str(rel[0]) == "=":
-                out += [(w, size, low) for w in waiting]
-            else:
-                out += [(w, None, FREE) for w in waiting]
-            waiting = []
-            out.append((name, size, low))
-        if upper is not None and waiting:
-            if self.limit(upper) is not None:
-                self.fail(upper, "an upper limit needs a lower one", r"as in  \sum_{i=0}^{3}")
-            low = FREE
-        out += [(w, None, FREE) for w in waiting]
-        return out
-
-    def several(self, c: parts.Node) -> list[parts.Node]:
-        u = unit(c)
-        if u is not None and u.is_group and kind(kids(u.base)[0]) == "LPAR":
-            return items(u.base)
-        return self.spread([c])
-
-    def new_index(self, n: parts.Node) -> str:
-        u = unit(n)
-        name = index_name(u) if u is not None and not u.sups else ""
-        if not name:
-            self.fail(
-                n,
-                f"a new index is a bare name, not {self.segment(n)}",
-                r"as in  \sum_{i,j}, or  \sum_{i=0}^{3}",
-            )
-        return name
-
-    def limits(
-        self, c: parts.Node, rel: list[str], sides: list[parts.Node], upper: parts.Node | None
-    ) -> tuple[str, str, Expr | None]:
-        """Where an index starts, its name, its size."""
-        if len(rel) == 2 and rel[0] in _AT_MOST and rel[1] in (*_BELOW, *_AT_MOST):
-            low, name = self.low(sides[0]), self.new_index(sides[1])
-            last = rel[1] in _AT_MOST
-            return low, name, self.count(low, sides[2], last, name)
-        if len(rel) == 1 and rel[0] == "=":
-            name, low = self.new_index(sides[0]), self.low(sides[1])
-            return low, name, None if upper is None else self.count(low, upper, True, name)
-        if len(rel) == 1 and rel[0] in (r"\in", "∈"):
-            return FREE, self.new_index(sides[0]), None
-        if len(rel) == 1 and rel[0] in _BELOW:
-            name = self.new_index(sides[0])
-            return FROM_0, name, self.count(FROM_0, sides[1], False, name)
-        if len(rel) == 1 and rel[0] in (r"\ne", r"\neq", "≠"):
-            new = [s for s in sides if (u := unit(s)) is None or index_name(u) not in self.scope]
-            if len(new) == 1:
-                return FREE, self.new_index(new[0]), None
-        self.fail(
-            c,
-            f"{self.segment(c)} says not what the index runs over",
-            r"as in  \sum_{i=0}^{3}, or  \sum_{0 \leq i < 4}",
-        )
-
-    def sieves(self, around: Unit) -> list[parts.Node]:
-        """Conditions below an operator that leave terms out: j \\neq i."""
-        signs = (r"\ne", r"\neq", "≠")
-        return [c for c in around.subs if len(kids(c)) == 3 and str(kids(c)[1]) in signs]
-
-    def low(self, n: parts.Node) -> str:
-        text = str(alone(n)) if kind(alone(n)) == "NUMBER" else ""
-        if text not in ("0", "1"):
-            self.fail(n, f"an index starts at 0 or 1, not at {self.segment(n)}", _SHIFT)
-        return text
-
-    def count(self, low: str, upper: parts.Node, last: bool, name: str) -> Expr | None:
-        """How many values: from low to upper, the last included or not; None for a symbol."""
-        if last and low == FROM_0 and (rest := _less_one(upper)) is not None:
-            size = self.limit(rest)
-        else:
-            size = self.limit(upper)
-            if size is not None and last and low == FROM_0:
-                size = add(size, const(1))
-            elif size is not None and not last and low == FROM_1:
-                size = add(size, const(-1))
-        symbol: parts.Node | None = upper if last == (low == FROM_1) else None
-        if last and low == FROM_0:
-            symbol = _less_one(upper)
-        u = unit(symbol) if symbol is not None else None
-        if size is None and u is not None and u.letter and not (u.sups or u.primes or u.subs):
-            self.counts.setdefault(u.letter, name)
-        return size
-
-    def limit(self, n: parts.Node) -> Expr | None:
-        """A size made of numbers, size, min and floor; None where it has other names in it."""
-        n = alone(n)
-        match kind(n):
-            case "NUMBER":
-                return const(int(str(n))) if str(n).isdigit() else None
-            case "sum":
-                pieces = [(sign, self.limit(t)) for sign, t in terms(n)]
-                if any(e is None for _, e in pieces):
-                    return None
-                return add(*(neg(e) if s == "-" else e for s, e in pieces if e is not None))
-            case "product":
-                found = [(s, self.limit(f)) for s, f in factors(n)]
-                if any(e is None or s == "SLASH" for s, e in found):
-                    return None
-                return mul(*(e for _, e in found if e is not None))
-            case "unit" if kind(kids(n)[0]) == "FUNC":
-                return self.limit_function(n)
-        u = unit(n)
-        if u is None or not u.is_group or u.subs or u.sups:
-            return None
-        if kind(kids(u.base)[0]) != "LFLOOR":
-            return self.limit(items(u.base)[0]) if len(items(u.base)) == 1 else None
-        inside = alone(items(u.base)[0])
-        if kind(inside) != "frac":
-            return None
-        over, under = (self.limit(items(p)[0]) for p in kids(inside)[1:])
-        return None if over is None or under is None else Call("//", (over, under))
-
-    def limit_function(self, n: parts.Node) -> Expr | None:
-        if str(kids(n)[0]) == "size":
-            found = self.expr(n)
-            return found if isinstance(found, Size) else None
-        u = unit(kids(n)[-1])
-        if str(kids(n)[0]) != "min" or u is None or not u.is_group:
-            return None
-        sizes = [self.limit(c) for c in items(u.base)]
-        return None if None in sizes else Call("min", tuple(s for s in sizes if s is not None))
-
 
 def index_name(u: Unit) -> str:
     """i, i' and i_{0}, which is i0."""
@@ -374,18 +227,6 @@ def index_name(u: Unit) -> str:
             return ""
         return u.letter + str(n) + "'" * u.primes
     return u.letter + "'" * u.primes
-
-
-def _less_one(n: parts.Node) -> parts.Node | None:
-    """N of N - 1."""
-    n = alone(n)
-    if kind(n) != "sum" or len(kids(n)) < 3:
-        return None
-    *rest, minus, one = kids(n)
-    if kind(minus) == "MINUS" and kind(alone(one)) == "NUMBER" and str(alone(one)) == "1":
-        assert isinstance(n, Tree)
-        return Tree("sum", rest, n.meta)
-    return None
 
 
 def _plus(a: Affine, b: Affine, c: int) -> Affine:

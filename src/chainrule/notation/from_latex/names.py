@@ -54,6 +54,7 @@ class Names:
     def __init__(self, formulas: Iterable[Formula], known: Iterable[str] = ()) -> None:
         formulas = list(formulas)
         self.numbered = set(filter(None, (_numbered(f.left) for f in formulas)))
+        self.raised = set(filter(None, (_raised(f.left) for f in formulas)))
         self.values = {u.letter for f in formulas for n in (f.left, f.right) for u in units(n)}
         self.values |= set(known)
         self.known = set(known)
@@ -83,7 +84,11 @@ class Names:
         """What a superscript of a name is: power, layer, axis, or the tensor that δ belongs to."""
         found, in_brackets = label(sup)
         base = kind(u.base)
-        if kind(alone(sup)) in ("TOP", "STAR") or (found == Label("T") and not in_brackets):
+        if kind(alone(sup)) == "NUMBER" and (u.letter, str(alone(sup))) in self.raised:
+            return "layer", Label(str(alone(sup)), number=True)
+        if kind(alone(sup)) == "STAR":
+            raise Ambiguous(sup, "a star above a name says nothing", "call it what it is")
+        if kind(alone(sup)) == "TOP" or (found == Label("T") and not in_brackets):
             raise Ambiguous(
                 sup,
                 "a transpose is another order of indices",
@@ -197,6 +202,14 @@ class Names:
         letter, layer, primes = key
         text = layer.text if layer.number else f"_{layer.text}" if layer.text else ""
         return letter + text + "_prime" * primes
+
+
+def _raised(left: Node) -> tuple[str, str] | None:
+    """σ and 2 of σ^2 = ..., which is a name."""
+    u = unit(left)
+    if u is None or len(u.sups) != 1 or kind(alone(u.sups[0])) != "NUMBER":
+        return None
+    return (u.letter, str(alone(u.sups[0]))) if u.letter else None
 
 
 def _numbered(left: Node) -> str:

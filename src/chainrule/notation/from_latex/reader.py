@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -14,16 +13,20 @@ from chainrule.expr import (
     Access,
     Affine,
     Expr,
-    Grad,
-    Mul,
     Reduce,
     Size,
-    bare,
     rebuild,
     rename_bound,
     walk,
 )
-from chainrule.notation.from_latex.expressions import ExpressionReader
+from chainrule.notation.from_latex.formulas import (
+    ASSIGN,
+    calls,
+    formulas,
+    left_unit,
+    slashed,
+    start,
+)
 from chainrule.notation.from_latex.grammar import GRAMMAR
 from chainrule.notation.from_latex.indices import FREE, FROM_0, FROM_1, index_name
 from chainrule.notation.from_latex.names import Ambiguous, Formula, Names
@@ -33,19 +36,18 @@ from chainrule.notation.from_latex.parts import (
     alone,
     bigs,
     derivative,
-    differential,
     factors,
     items,
     kids,
     kind,
     unit,
+    units,
 )
-from chainrule.notation.from_latex.tokens import Misread, Postlex, error
+from chainrule.notation.from_latex.tokens import Postlex
+from chainrule.notation.from_latex.vocabulary import Misread, error
+from chainrule.notation.from_latex.whole import WholeReader
 from chainrule.notation.parse import parse
 from chainrule.system import LeftAxis, Problem, Source, Statement, System
-
-_ASSIGN = ("=", ":=", r"\leftarrow", r"\gets", r"\coloneqq")
-_LETTERS = "ijklmnpqrsuvwabcdfgh"
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +63,7 @@ def read(text: str, known: System | None = None) -> Reader:
         )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").expandtabs(4)
     lines = tuple(text.split("\n"))
-    reader = Reader(lines, _formulas(_tree(text, lines), lines), known)
+    reader = Reader(lines, formulas(_tree(text, lines), lines), known)
     reader.run()
     return reader
 
@@ -85,6 +87,8 @@ def _tree(text: str, lines: tuple[str, ...]) -> Tree[Token]:
 
 def _unexpected(e: UnexpectedToken, lines: tuple[str, ...]) -> FormulaError:
     token = e.token
+    if token.type == "$END" and not any(x.strip() for x in lines):
+        return FormulaError("there is no formula", hint="as in  y_i = 2 x_i")
     if token.type == "$END":
         last = max((k for k, x in enumerate(lines) if x.strip()), default=0)
         place = Token("END", "", line=last + 1, column=len(lines[last].rstrip()) + 1)
@@ -107,144 +111,10 @@ def _unexpected(e: UnexpectedToken, lines: tuple[str, ...]) -> FormulaError:
 _NEEDS_VALUE = ("PLUS", "TIMES", "SLASH", "STAR", "REL", "RPAR", "RSQ", "RBRACE", "COMMA", "BARR")
 
 
-# ------------------------------------------------------------ formulas and their conditions
-
-
-def _formulas(tree: Tree[Token], lines: tuple[str, ...]) -> list[Formula]:
-    found: list[Formula] = []
-    for chain in (c for c in tree.children if kind(c) == "chain"):
-        rel = [str(r) for r in kids(chain)[1::2]]
-        if found and _is_condition(chain, rel, found[-1]):
-            found[-1].conditions.append(chain)
-        elif not rel or rel[0] not in _ASSIGN:
-            at: Any = chain.meta if isinstance(chain, Tree) else chain
-            raise error(lines, at, "nothing is assigned here", "a formula is  name = expression")
-        elif len(rel) > 1:
-            raise error(
-                lines,
-                kids(chain)[3],
-                "a second = in one formula",
-                r"write one formula a line, or a comparison in brackets, [i = j]",
-            )
-        else:
-            left, _, right = kids(chain)
-            found.append(Formula(left, right, [], frozenset()))
-    for f in found:
-        f.bound = _bound(f)
-    return found
-
-
-def _is_condition(chain: Node, rel: list[str], f: Formula) -> bool:
-    """0 <= i < 3, i = 1, ..., n: said of the indices on the left."""
-    n = alone(chain)
-    if not rel:
-        u = unit(n)
-        return kind(n) == "DOTS" or bool(f.conditions) or (u is not None and bool(u.letter))
-    if rel[0] not in _ASSIGN:
-        return True
-    u = unit(kids(chain)[0])
-    return (
-        u is not None
-        and index_name(u) != ""
-        and kind(alone(kids(chain)[2])) == "NUMBER"
-        and index_name(u) in map(index_name, _left_units(f.left))
-    )
-
-
-def _left_units(left: Node) -> list[Unit]:
-    """The units below (or in brackets above) the name on the left."""
-    u = _left_unit(left)
-    if u is None:
-        return []
-    nodes = list(u.subs)
-    for sup in u.sups:
-        s = unit(sup)
-        if s is not None and s.is_group:
-            nodes += items(s.base)
-    out: list[Unit] = []
-    for n in nodes:
-        for _, f in factors(n):
-            inner = unit(f)
-            if inner is not None and inner.is_group:
-                out += [x for c in items(inner.base) if (x := unit(c)) is not None]
-            elif inner is not None:
-                out.append(inner)
-    return out
-
-
-def _left_unit(left: Node) -> Unit | None:
-    n = alone(left)
-    found = derivative(n) or _slashed(n)
-    n = found[1] if found is not None else n
-    while kind(n) == "unit" and kind(kids(n)[0]) == "PREFIX":
-        n = kids(n)[1]
-    if kind(n) == "product":
-        n = factors(n)[0][1]
-    return unit(n)
-
-
-def _slashed(n: Node) -> tuple[Node, Node] | None:
-    parts = factors(n)
-    if len(parts) == 2 and parts[1][0] == "SLASH":
-        a, b = differential(parts[0][1]), differential(parts[1][1])
-        return None if a is None or b is None else (a, b)
-    return None
-
-
-def _bound(f: Formula) -> frozenset[str]:
-    """Every index that a formula binds: on the left, or below an operator."""
-    inner = set()
-    for n in (f.right, *f.conditions):
-        for b in bigs(n):
-            for script in kids(b)[1:-1]:
-                if kind(kids(script)[0]) == "SUB":
-                    inner |= _mentioned(script)
-    used = inner | {x for n in (f.right, *f.conditions) for x in _in_scripts(n)}
-    for c in f.conditions:
-        used |= _mentioned(c)
-    left = {
-        index_name(u)
-        for u in _left_units(f.left)
-        if u.letter
-        and (kind(u.base) == "LETTER" or u.letter in used)
-        and not (u.node in _superscripts(f.left) and u.letter not in used)
-    }
-    return frozenset((left | inner) - {""})
-
-
-def _superscripts(left: Node) -> list[Node]:
-    u = _left_unit(left)
-    out: list[Node] = []
-    for sup in u.sups if u is not None else []:
-        s = unit(sup)
-        if s is not None and s.is_group:
-            out += [x.node for c in items(s.base) if (x := unit(c)) is not None]
-    return out
-
-
-def _in_scripts(n: Node) -> set[str]:
-    """Words in subscripts."""
-    if kind(n) == "script" and kind(kids(n)[0]) == "SUB":
-        return _mentioned(n)
-    return {x for c in kids(n) for x in _in_scripts(c)}
-
-
-def _mentioned(n: Node) -> set[str]:
-    found = set()
-    if kind(n) in ("unit", "LETTER", "WORD"):
-        u = unit(n)
-        if u is not None and u.letter:
-            found.add(index_name(u))
-            found.add(u.letter)
-    for c in kids(n):
-        found |= _mentioned(c)
-    return found
-
-
 # ------------------------------------------------------------ the reader
 
 
-class Reader(ExpressionReader):
+class Reader(WholeReader):
     """Reads all formulas of a text into `statements`; `objective` is E where it has ∂E/∂w = ..."""
 
     def __init__(
@@ -265,8 +135,6 @@ class Reader(ExpressionReader):
         self.objective: str | None = None
 
     def run(self) -> None:
-        if not self.formulas:
-            raise FormulaError("there is no formula", hint="as in  y_i = 2 x_i")
         self._look_at_left_sides()
         for k, f in enumerate(self.formulas):
             self.where = k
@@ -283,9 +151,9 @@ class Reader(ExpressionReader):
         for f in self.formulas:
             self.bound = f.bound
             n = alone(f.left)
-            found = derivative(n) or _slashed(n)
+            found = derivative(n) or slashed(n)
             if found is not None:
-                top, bottom = unit(self.without_arguments(found[0])), _left_unit(f.left)
+                top, bottom = unit(self.without_arguments(found[0])), left_unit(f.left)
                 if top is not None and bottom is not None and top.letter and bottom.letter:
                     of = self.tensor(top)
                     prefix = ""
@@ -296,7 +164,7 @@ class Reader(ExpressionReader):
                     self.defined[prefix + self.tensor(bottom)] = of
                     self.objective = of
                 continue
-            u = _left_unit(f.left)
+            u = left_unit(f.left)
             if u is not None and u.letter:
                 if kind(n) == "product":
                     self.with_arguments.add(u.letter)
@@ -314,7 +182,7 @@ class Reader(ExpressionReader):
     def statement(self, f: Formula) -> Statement:
         self.bound, self.scope, self.counts = f.bound, {}, {}
         self.plain_products, self.bodies = [], []
-        starts = {_start(b) for b in bigs(f.right)} | {_start(c) for c in f.conditions}
+        starts = {start(b) for b in bigs(f.right)} | {start(c) for c in f.conditions}
         self.from_1 = FROM_1 in starts
         self.mixed = self.from_1 and FROM_0 in starts
         target, axes = self.left_side(f)
@@ -351,7 +219,7 @@ class Reader(ExpressionReader):
     def left_side(self, f: Formula) -> tuple[str, list[list[str]]]:
         n = alone(f.left)
         prefix = ""
-        if (found := derivative(n) or _slashed(n)) is not None:
+        if (found := derivative(n) or slashed(n)) is not None:
             top = self.value_of(found[0])
             if not isinstance(top, Access) or top.axes:
                 self.fail(
@@ -366,6 +234,7 @@ class Reader(ExpressionReader):
         if kind(n) == "product" and len(parts := factors(n)) == 2:
             after = unit(parts[1][1])
             if after is not None and after.is_group:
+                self.refuse_round_indices(after, f.right)
                 n = parts[0][1]
         u = unit(n)
         if u is None or not u.letter:
@@ -392,16 +261,30 @@ class Reader(ExpressionReader):
                 )
         return prefix + target, axes
 
+    def refuse_round_indices(self, arguments: Unit, right: Node) -> None:
+        """S(i,j) = ... I(i+m, j+n): these are indices, not the arguments of a function."""
+        names = {x.letter for c in items(arguments.base) if (x := unit(c)) is not None}
+        for a, b in calls(right):
+            inside = {x.letter for c in items(b.base) for x in units(c)}
+            if inside & names:
+                self.fail(
+                    b.node,
+                    f"are these indices of {a.letter}, or is it a product?",
+                    r"indices stand below, as in  x_{i,j}; a product is  a \cdot (b + c)",
+                )
+
     def left_axis(self, s: Node, target: str) -> list[str]:
         u = unit(s)
         if u is not None and u.is_group and not (u.subs or u.sups):
             return [self.new_index(c) for c in items(u.base)]
         name = index_name(u) if u is not None else ""
+        if kind(alone(s)) == "NUMBER":
+            self.fail(s, "a number is no new index", r"in a name it is written  \text{o1}")
         if not name or (u is not None and u.sups):
             self.fail(
                 s,
                 f"{self.segment(s)} on the left is not a bare index",
-                f"shift on the right side instead, as in  {target}_{{i}} = x_{{i-1}}",
+                f"shift on the right side, {target}_{{i}} = x_{{i-1}}; time: {target}^{{(t+1)}}",
             )
         return [name]
 
@@ -421,7 +304,7 @@ class Reader(ExpressionReader):
                         sizes[last] = size
                 dots = False
                 continue
-            if rel[0] in _ASSIGN:
+            if rel[0] in ASSIGN:
                 last, low = self.new_index(kids(c)[0]), self.low(kids(c)[2])
                 found: tuple[str, str, Expr | None] = (low, last, None)
             else:
@@ -454,97 +337,13 @@ class Reader(ExpressionReader):
 
         return go(body)
 
-    # ------------------------------------------------------------ tensors without their indices
-
-    def _complete(self) -> None:
-        """w = w - η ∂E/∂w: each tensor gets the indices that it has elsewhere."""
-        known = self._indexed()
-        for k, s in enumerate(self.statements):
-            self.where = k
-            bare_reads = [
-                e
-                for e in walk(s.body)
-                if isinstance(e, (Access, Grad))
-                and not e.axes
-                and _named(e) in known
-                and not (isinstance(e, Access) and e.pad is not None)
-            ]
-            if s.axes or not (bare_reads or s.target in known):
-                continue
-            if any(isinstance(e, Reduce) for e in walk(s.body)) and s.target not in known:
-                continue
-            self.statements[k] = self._whole(s, bare_reads, known)
-
-    def _indexed(self) -> dict[str, tuple[str, ...]]:
-        """Tensors that are written with indices somewhere, and letters for them."""
-        known: dict[str, tuple[str, ...]] = {}
-        old = self.known.statements if self.known is not None else ()
-        for s in (*old, *self.statements):
-            if s.axes and all(len(a) == 1 for a in s.axes):
-                known[s.target] = s.indices
-        for s in (*old, *self.statements):
-            for e in walk(s.body):
-                if isinstance(e, (Access, Grad)) and e.axes:
-                    names = [a.bare if isinstance(a, Affine) else None for a in e.axes]
-                    plain = tuple(n for n in names if n)
-                    if len(plain) != len(e.axes) or len(set(plain)) != len(plain):
-                        plain = tuple(_LETTERS[: len(e.axes)])
-                        known.setdefault(_named(e), plain)
-                    elif _named(e) not in known:
-                        known[_named(e)] = plain
-        for t in list(known):
-            if not t.startswith("δ"):
-                known.setdefault("δ" + t, known[t])
-        return known
-
-    def _whole(
-        self, s: Statement, reads: list[Access | Grad], known: dict[str, tuple[str, ...]]
-    ) -> Statement:
-        names = known.get(s.target) or known[_named(reads[0])]
-        inner = {n for e in walk(s.body) if isinstance(e, Reduce) for n in e.names}
-        if inner.intersection(names):
-            names = tuple(n for n in _LETTERS if n not in inner)[: len(names)]
-        place = self.places[self.where]
-        for e in reads:
-            rank = len(known[_named(e)])
-            if rank != len(names):
-                self.fail(
-                    place,
-                    f"{_named(e)} has {rank} indices elsewhere, {s.target} has {len(names)}",
-                    "write the indices of this formula",
-                )
-        whole = set(reads)
-        for m in walk(s.body):
-            if isinstance(m, Mul) and sum(f in whole for f in m.factors) > 1:
-                if self._plain_product():
-                    self.fail(
-                        place,
-                        "is this a product of elements, or of matrices?",
-                        r"write the indices, or  \odot  for elements",
-                    )
-        axes = tuple(map(bare, names))
-
-        def go(e: Expr) -> Expr:
-            if e in whole and isinstance(e, Access):
-                return Access(e.tensor, axes, None)
-            if e in whole and isinstance(e, Grad):
-                return Grad(e.of, e.wrt, axes)
-            return rebuild(e, go)
-
-        result = Statement(s.target, tuple(((n, None),) for n in names), go(s.body))
-        self.spans.setdefault((self.where, result), self.span(place))
-        return result
-
-    def _plain_product(self) -> bool:
-        """No sign in the text says that it is a product of elements."""
-        text = "\n".join(self.lines)
-        return not (r"\odot" in text or r"\circ" in text)
-
     # ------------------------------------------------------------ results
 
     def system(self, statements: Iterable[Statement]) -> System:
         """The System, with the text's places; also checked as a program's text is."""
         made = tuple(statements)
+        for k, s in enumerate(made):
+            self.spans.setdefault((k, s), self.span(self.places[min(k, len(self.places) - 1)]))
         source = Source(self.lines, self.spans)
         try:
             system = System(made, source)
@@ -574,20 +373,3 @@ class Reader(ExpressionReader):
             source_line=self.lines[span.line - 1],
             hint=p.hint,
         )
-
-
-def _start(n: Node) -> str:
-    """Where an operator, or a condition, says that its index starts."""
-    for script in kids(n)[1:-1] if kind(n) == "big" else [n]:
-        chains = items(kids(script)[1]) if kind(script) == "script" else [script]
-        for c in chains:
-            rel, sides = [str(r) for r in kids(c)[1::2]], kids(c)[::2]
-            if rel == ["="] and kind(alone(sides[1])) == "NUMBER":
-                return str(alone(sides[1]))
-            if len(rel) == 2 and kind(alone(sides[0])) == "NUMBER":
-                return str(alone(sides[0]))
-    return ""
-
-
-def _named(e: Access | Grad) -> str:
-    return e.tensor if isinstance(e, Access) else e.wrt
