@@ -93,7 +93,7 @@ def test_derive_latex(program: Path) -> None:
 def test_derive_of_a_tensor(program: Path) -> None:
     done = chainrule("derive", program, "--of", "x", "--wrt", "w")
     assert done.returncode == 0
-    assert "∂x/∂w" in done.stdout
+    assert "∂x[i,j]/∂w[m,n]" in done.stdout
 
 
 @pytest.mark.parametrize(

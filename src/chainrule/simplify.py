@@ -98,14 +98,14 @@ def one_choice(e: Expr) -> Expr | None:
     """where(c, x, 0) + where(c == 0, y, 0) -> where(c, x, y)"""
     if not isinstance(e, Add):
         return None
-    for a in e.terms:
-        for b in e.terms:
+    for i, a in enumerate(e.terms):
+        for j, b in enumerate(e.terms):
             match a, b:
                 case (
                     Call("where", (c, x, Const(p))),
                     Call("where", (Compare("==", d, Const(q)), y, Const(r))),
                 ) if c is d and p == q == r == 0:
-                    rest = [t for t in e.terms if t is not a and t is not b]
+                    rest = [t for k, t in enumerate(e.terms) if k not in (i, j)]
                     return add(Call("where", (c, x, y)), *rest)
     return None
 

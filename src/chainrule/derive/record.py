@@ -68,7 +68,8 @@ def stage(
         )
         step("eliminate", add(*(g.term for g in parts)), _solutions(parts))
     step("result", made.body)
-    return Stage(target, wrt, of, tuple(steps), named)
+    scalar = not space.forward.by_target[of].axes
+    return Stage(target, wrt, of if scalar else None, tuple(steps), named)
 
 
 def _left(space: Space, g: Gathered) -> Access:

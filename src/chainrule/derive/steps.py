@@ -36,12 +36,13 @@ class Step(NamedTuple):
 class Stage:
     """The steps that lead to one cotangent: target is δt[...], wrt is t[...].
 
-    parts are the statements made on the way, which name a part of the forward pass.
+    of     the objective; None where a cotangent is given instead (a vector-Jacobian product)
+    parts  the statements made on the way, which name a part of the forward pass
     """
 
     target: Access
     wrt: Access
-    of: str
+    of: str | None
     steps: tuple[Step, ...]
     parts: tuple[Statement, ...] = ()
 
@@ -72,8 +73,8 @@ class Derivation:
 
 
 def _stage_text(stage: Stage) -> str:
-    last = f"∂{stage.of}/∂{expression(stage.wrt)}"
-    lines = [(f"{expression(stage.target)} = {last}", "")]
+    last = f"∂{stage.of}/∂{expression(stage.wrt)}" if stage.of else ""
+    lines = [(expression(stage.target) + (f" = {last}" if last else ""), "")]
     for step in stage.steps:
         shown = expression(step.after)
         reason = step.rule + (f": {step.note}" if step.note else "")
@@ -95,7 +96,10 @@ def _stage_text(stage: Stage) -> str:
 def _stage_latex(stage: Stage, environment: str = "align*") -> str:
     rows = []
     for k, step in enumerate(stage.steps):
-        left = cotangent_latex(stage.wrt, stage.of) if k == 0 else ""
+        left = ""
+        if k == 0:
+            whole = cotangent_latex(stage.wrt, stage.of) if stage.of else None
+            left = whole or expression_latex(stage.target)
         rows.append((left, expression_latex(step.after, stage.of), step.rule))
     rows += [(*statement_latex(s, stage.of), "where") for s in stage.parts]
     return align(rows, environment)
