@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import cast
 
 from chainrule.expr import (
@@ -67,7 +68,7 @@ class Nest:
     extents: Mapping[str, Extent]
     lane: str | None = None
 
-    @property
+    @cached_property
     def sample(self) -> str | None:
         """The index that runs over a block's samples: on the result's first axis, or summed."""
         if self.lane is not None:
@@ -75,13 +76,17 @@ class Nest:
         name = self.store[0].bare if self.store else None
         return name if name is not None and self.extents[name] is None else None
 
-    @property
+    @cached_property
     def reads(self) -> dict[str, None]:
         """The tensors that the body reads, in order."""
         return tensors(self.body)
 
     def accesses(self) -> list[Access]:
         """Every access in the body, each once."""
+        return self._accesses
+
+    @cached_property
+    def _accesses(self) -> list[Access]:
         return list(dict.fromkeys(e for e in walk(self.body) if isinstance(e, Access)))
 
 

@@ -14,7 +14,6 @@ to whole vectors.  Each buffer ends with a vector's worth of room.
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -116,9 +115,14 @@ def allocate(sizes: Sequence[int]) -> tuple[list[int], object]:
         total += (k * _SKEW - total) % _PAGE
         offsets.append(total)
         total += size
-    block = (ctypes.c_char * (total + ALIGNMENT))()
-    start = -(-ctypes.addressof(block) // ALIGNMENT) * ALIGNMENT
+    block = np.zeros(total + ALIGNMENT, np.uint8)  # pages that are never touched take no memory
+    start = -(-address_of(block) // ALIGNMENT) * ALIGNMENT
     return [start + o for o in offsets], block
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Where an array's elements are."""
+    return int(array.__array_interface__["data"][0])
 
 
 def new_array(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -12,15 +12,13 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import llvmlite.binding as llvm
-import numpy as np
 from llvmlite import ir
 
 from chainrule.native import host, memory
 from chainrule.native.driver import CALL, SYNC_BYTES, module_of, slots
-from chainrule.native.memory import Buffer
+from chainrule.native.memory import Buffer, address_of
 from chainrule.native.stages import LANES, Layout
 
 _RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
@@ -233,11 +231,6 @@ class Instance:
     def run(self) -> None:
         """Enter native code with the tables as they are."""
         _pool.run(self.code, self.address, self.threads)
-
-
-def address_of(array: np.ndarray[Any, Any]) -> int:
-    """Where an array's elements are."""
-    return int(array.__array_interface__["data"][0])
 
 
 def multiply_adds(layout: Layout, rows: int) -> int:

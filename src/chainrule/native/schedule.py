@@ -146,6 +146,7 @@ def _cheapest(
     best, cost = base, math.inf
     for names in itertools.chain([()], ((r,) for r in rows), itertools.combinations(rows, 2)):
         choices = [_counts(sizes[r], limit) for r in names]
+        outside = _outside(nest, {*names, vector} if vector else set(names))
         for u in [u for u in (1, 2, 3, 4) if u <= vectors] if vector else [1]:
             for counts in itertools.product(*choices):
                 if math.prod(counts) * u > limit:
@@ -155,7 +156,7 @@ def _cheapest(
                     tile[vector] = u
                 if _registers(work, tile) > machine.registers:
                     continue
-                c = _cost(nest, machine, work, tile, sizes, vector, width)
+                c = _cost(nest, machine, work, tile, sizes, vector, width, outside)
                 if c < cost * 0.999:
                     best, cost = tile, c
     return best
@@ -190,7 +191,7 @@ def _counts(n: int, limit: int) -> list[int]:
 
 def _cost(
     nest: Nest, machine: Machine, work: _Work, tile: Mapping[str, int],
-    sizes: Mapping[str, int], vector: str | None, width: int,
+    sizes: Mapping[str, int], vector: str | None, width: int, outside: float,
 ) -> float:  # fmt: skip
     """Cycles of the whole nest, roughly."""
     outer = math.prod(n for name, n in sizes.items() if name not in tile)
@@ -219,7 +220,7 @@ def _cost(
         if work.steps * vectors * width > _NEAR // 2 and nest.lane is None:
             step += 3 * vectors * per_load  # the weights come from further away
         total += times * (work.steps * step + 8 + 2 * points)
-    return outer * total * _outside(nest, set(tile))
+    return outer * total * outside
 
 
 def _outside(nest: Nest, tile: set[str]) -> float:
