@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import os
 import random
 import re
@@ -77,13 +78,14 @@ CLAIMS = [
     (
         r"\frac{\partial E}{\partial h_{i,j}} = \sum_k \frac{\partial E}{\partial u_k}"
         r"\frac{\partial u_k}{\partial h_{i,j}}",
-        "δh[i:size(h,0),j:size(h,1)] = sum[k](δu[k]*sum[q:size(v,1),r:size(v,2)](v[k,q,r]*(q == i)*(r == j)))",
+        "δh[i:size(h,0),j:size(h,1)] = sum[k](δu[k]*sum[q:size(v,1),r:size(v,2)]"
+        "(v[k,q,r]*(q == i)*(r == j)))",
     ),
     (
         r"\frac{\partial E}{\partial x_{i,j}} = \sum_{k,l} \frac{\partial E}{\partial p_{k,l}} "
         r"\frac{\partial p_{k,l}}{\partial x_{i,j}}",
-        "δx[i:size(x,0),j:size(x,1)] = sum[k,l](δp[k,l]*sum[a:2,c:2]((argmax[q:2,r:2](x[2*k+q,2*l+r]) == 2*a + c)"
-        "*(2*k + a == i)*(2*l + c == j)))",
+        "δx[i:size(x,0),j:size(x,1)] = sum[k,l](δp[k,l]*sum[a:2,c:2]"
+        "((argmax[q:2,r:2](x[2*k+q,2*l+r]) == 2*a + c)*(2*k + a == i)*(2*l + c == j)))",
     ),
 ]
 
@@ -165,6 +167,23 @@ def test_generated_programs_read_back(start: int) -> None:
         reads_back(p.gradient(of=case.of, wrt=case.wrt))
 
 
+TRAINING = """
+c1[b,i:28,j:28,k] = sum[m,n,c](w1[m,n,c,k] * pad(o)[b,i+m-2,j+n-2,c]) + b1[k]
+p1[b,i,j,k] = max[p:2,q:2](relu(c1[b,2*i+p,2*j+q,k]))
+h1[b,l] = relu(sum[i,j,k](f1[i,j,k,l] * p1[b,i,j,k]) + g1[l])
+u[b,l]  = sum[k](f3[k,l] * h1[b,k]) + g3[l]
+E = mean[b](logsumexp[l](u[b,l]) - sum[l](u[b,l] * (l == t[b])))
+w1[m,n,c,k] = w1[m,n,c,k] - 0.01 * grad(E, w1)[m,n,c,k]
+"""
+
+
+def test_a_training_step_reads_back() -> None:
+    p = cr.Program(TRAINING)
+    reads_back(p)
+    reads_back(p.expanded)
+    reads_back(p.gradient(of="E"))
+
+
 NASTY = [
     "y[i] = (1/2)**x[i] + (-2)**x[i] + 2*3**x[i] + x[i]**x[i] + x[i]**(x[i] + 1)",
     "y = w1**2 + w1*w2**-1 + e**2 + e1 + pi**2 + π + δ*σ*(1 - σ) + Δ*(2 + e)",
@@ -179,6 +198,7 @@ NASTY = [
     "y[b] = logsumexp[k](u[b,k]) - sum[k](u[b,k]*(k == t[b])) + mean[k:3](abs(u[b,k]))",
     "f = g*(1 - h)\nφ = f*(1 + f)",
     "y[l] = x[l]**l*(l**2 + 1) - (a == b)**2*stop(x[l])*((a == b) == 0)",
+    "y[i] = o[2*i]\ni = 0\nz = i",
     "y = exp(x)**2*(x == 1)*x**(1/2)*x**(-2)*x**-0.5 - -x",
 ]
 
@@ -245,7 +265,7 @@ def test_without_the_parser_library(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def missing(name: str, *rest: Any) -> Any:
-        if name.split(".")[0] == "lark":
+        if name == "lark" or name.startswith("lark."):
             raise ModuleNotFoundError("No module named 'lark'", name="lark")
         return real(name, *rest)
 
@@ -291,10 +311,8 @@ def test_edits_raise_formula_errors_only(seed: int) -> None:
                     tokens.insert(here, rng.choice(PIECES))
         latex = "".join(tokens)
         try:
-            p = cr.Program.from_latex(latex)
-        except cr.FormulaError as e:
-            assert e.line is None or 1 <= e.line <= len(latex.splitlines()) + 1
+            with contextlib.suppress(cr.FormulaError):
+                p = cr.Program.from_latex(latex)
+                assert cr.Program(str(p)) == p
         except Exception as e:
             raise AssertionError(f"{type(e).__name__} from:\n{latex}") from e
-        else:
-            assert cr.Program(str(p)) == p

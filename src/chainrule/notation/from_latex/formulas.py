@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 from lark import Token, Tree
 
@@ -29,13 +28,18 @@ ASSIGN = ("=", ":=", r"\leftarrow", r"\gets", r"\coloneqq")
 
 def formulas(tree: Tree[Token], lines: tuple[str, ...]) -> list[Formula]:
     found: list[Formula] = []
-    for chain in (c for c in tree.children if kind(c) == "chain"):
+    same_line = False
+    for chain in tree.children:
+        if isinstance(chain, Token):
+            same_line = str(chain) not in ("\n", "$", "$$") and not str(chain).startswith("\\\\")
+            continue
         rel = [str(r) for r in kids(chain)[1::2]]
-        if found and _is_condition(chain, rel, found[-1]):
+        if found and _is_condition(chain, rel, found[-1], same_line):
             found[-1].conditions.append(chain)
         elif not rel or rel[0] not in ASSIGN:
-            at: Any = chain.meta if isinstance(chain, Tree) else chain
-            raise error(lines, at, "nothing is assigned here", "a formula is  name = expression")
+            raise error(
+                lines, chain.meta, "nothing is assigned here", "a formula is  name = expression"
+            )
         elif len(rel) > 1:
             raise error(
                 lines,
@@ -52,7 +56,7 @@ def formulas(tree: Tree[Token], lines: tuple[str, ...]) -> list[Formula]:
     return found
 
 
-def _is_condition(chain: Node, rel: list[str], f: Formula) -> bool:
+def _is_condition(chain: Node, rel: list[str], f: Formula, same_line: bool) -> bool:
     """0 <= i < 3, i = 1, ..., n: said of the indices on the left."""
     n = alone(chain)
     if not rel:
@@ -62,7 +66,8 @@ def _is_condition(chain: Node, rel: list[str], f: Formula) -> bool:
         return True
     u = unit(kids(chain)[0])
     return (
-        u is not None
+        same_line
+        and u is not None
         and index_name(u) != ""
         and kind(alone(kids(chain)[2])) == "NUMBER"
         and index_name(u) in map(index_name, _left_units(f.left))
@@ -178,6 +183,8 @@ def _mentioned(n: Node) -> set[str]:
 def start(n: Node) -> str:
     """Where an operator, or a condition, says that its index starts."""
     for script in kids(n)[1:-1] if kind(n) == "big" else [n]:
+        if kind(script) == "script" and kind(kids(script)[0]) != "SUB":
+            continue
         chains = items(kids(script)[1]) if kind(script) == "script" else [script]
         for c in chains:
             rel, sides = [str(r) for r in kids(c)[1::2]], kids(c)[::2]

@@ -48,6 +48,8 @@ class OperatorReader(TensorReader):
         around = scripts(n)
         if not around.subs:
             self.fail(head, f"{op} runs over no index", f"as in  \\{op}_{{i}} x_i")
+        if around.primes:
+            self.fail(head, f"a prime behind {op} says nothing", "remove it")
         found = self.binders(around, head)
         for name, _, _ in found:
             if name in self.scope:
