@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from chainrule.derive import Derivation, Step
 from chainrule.errors import FormulaError
 from chainrule.program import Program
 
@@ -12,8 +11,14 @@ __all__ = ["CheckReport", "Derivation", "FormulaError", "Program", "Step", "chec
 
 if TYPE_CHECKING:
     from chainrule.check import CheckReport, check
+    from chainrule.derive import Derivation, Step
 
-_LATER = {"CheckReport": "chainrule.check", "check": "chainrule.check"}
+_LATER = {
+    "CheckReport": "chainrule.check",
+    "check": "chainrule.check",
+    "Derivation": "chainrule.derive",
+    "Step": "chainrule.derive",
+}
 
 
 def __getattr__(name: str) -> Any:

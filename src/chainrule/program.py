@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chainrule import derive, given
+from chainrule import given
 from chainrule.errors import FormulaError
 from chainrule.evaluate import check_exact, evaluate
+from chainrule.expr import Grad, walk
 from chainrule.functions import Array
 from chainrule.notation import latex, parse, text
 from chainrule.notation.indices import canonical
@@ -15,6 +16,7 @@ from chainrule.ranges import Ranges, Shape, numeric
 from chainrule.system import Statement, System
 
 if TYPE_CHECKING:
+    from chainrule.derive import Derivation
     from chainrule.explain import Explanation
     from chainrule.native import Compiled, Trainer
 
@@ -53,7 +55,7 @@ class Program:
             rest = found.system(plain) if plain else System(())
             for k, s in enumerate(statements):
                 try:
-                    statements[k] = derive.written_out(rest, s)
+                    statements[k] = _derive().written_out(rest, s)
                 except FormulaError as e:
                     raise found.error(found.places[k], e.message, e.hint) from None
         return cls._of(found.system(statements), objective=found.objective)
@@ -73,7 +75,7 @@ class Program:
         objective: str | None = None,
     ) -> None:
         self._system = system
-        self._expanded = derive.expand(system)
+        self._expanded = _derive().expand(system) if _has_grads(system) else system
         self._relatives = relatives  # names that run() may be given and does not need
         self._objective = objective
 
@@ -148,7 +150,7 @@ class Program:
         convert = given.fractions if exact else given.floats
         values = {t: convert(t, a) for t, a in self._matched(arrays).items()}
         for t, a in values.items():
-            if derive.is_label(self._expanded, t):
+            if t in self._expanded.labels:
                 given.check_labels(t, a)
         if exact:
             check_exact(self._system)
@@ -169,14 +171,15 @@ class Program:
         """
         of = _name("of", of)
         names = None if wrt is None else _names("wrt", wrt)
-        system = derive.backward(self._forward(of), of, names, self._expanded)
+        system = _derive().backward(self._forward(of), of, names, self._expanded)
         relatives = self._relatives | frozenset(self._expanded.inputs)
         return Program._of(system, relatives, of)
 
-    def derivation(self, of: str, wrt: str) -> derive.Derivation:
+    def derivation(self, of: str, wrt: str) -> Derivation:
         """The steps that lead from `of` to the gradient with respect to `wrt`."""
         of = _name("of", of)
-        return derive.derivation(self._forward(of), of, _name("wrt", wrt))
+        steps: Derivation = _derive().derivation(self._forward(of), of, _name("wrt", wrt))
+        return steps
 
     def explain(
         self, target: str, /, *, depth: int = 2, of: str | None = None, **arrays: Any
@@ -196,7 +199,7 @@ class Program:
         name, _ = explain.read_target(target)
         expanded, anew = self._expanded, False
         if of is not None and canonical(of) != self._objective:
-            expanded, anew = derive.expand(self._system, canonical(of)), True
+            expanded, anew = _derive().expand(self._system, canonical(of)), True
         of = self._objective if of is None else canonical(of)
         system = explain.system_for(expanded, name, of, anew=anew)
         own = self if system is self._expanded else self._relative(system, of)
@@ -268,7 +271,7 @@ class Program:
         The plain names δt are kept for the gradient of `of`.
         """
         kept = tuple(s for s in self._system.statements if not s.is_update)
-        return derive.expand(System(kept), of) if kept else self._system
+        return _derive().expand(System(kept), of) if kept else self._system
 
     # ------------------------------------------------------------ what it is given
 
@@ -280,6 +283,17 @@ class Program:
         """What was given for the inputs, under their own names."""
         expanded = self._expanded
         return given.matched(named, expanded.inputs, expanded.outputs, self._relatives)
+
+
+def _derive() -> Any:
+    """The derivation, imported when something is derived: `import chainrule` stays fast."""
+    from chainrule import derive
+
+    return derive
+
+
+def _has_grads(system: System) -> bool:
+    return any(isinstance(e, Grad) for s in system.statements for e in walk(s.body))
 
 
 def _name(what: str, t: Any) -> str:

@@ -14,7 +14,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
-from chainrule.expr import Access, Binder, Expr, Grad, Node, Size, tensors, walk
+from chainrule.expr import (
+    Access,
+    Add,
+    Binder,
+    Compare,
+    Const,
+    Expr,
+    Grad,
+    Index,
+    Mul,
+    Node,
+    Size,
+    children,
+    tensors,
+    walk,
+)
 
 LeftAxis: TypeAlias = "tuple[Binder, ...]"
 
@@ -144,6 +159,29 @@ class System:
         return ranks
 
     @cached_property
+    def labels(self) -> frozenset[str]:
+        """Given tensors that are only ever compared (== or !=) with index names: integers."""
+        compared: set[str] = set()
+        otherwise: set[str] = set()
+
+        def visit(e: Expr) -> None:
+            if isinstance(e, Access):
+                otherwise.add(e.tensor)
+            elif isinstance(e, Compare) and e.op in ("==", "!="):
+                for side, other in ((e.left, e.right), (e.right, e.left)):
+                    if isinstance(side, Access) and _is_index(other):
+                        compared.add(side.tensor)
+                    else:
+                        visit(side)
+            else:
+                for child in children(e):
+                    visit(child)
+
+        for s in self.statements:
+            visit(s.body)
+        return frozenset(compared - otherwise) & frozenset(self.inputs)
+
+    @cached_property
     def order(self) -> tuple[Statement, ...]:
         """The statements so that each comes after what it reads; as written where that allows."""
         done: dict[Statement, None] = {}
@@ -271,6 +309,13 @@ class System:
                 e,
                 hint=f"as in  grad({e.of}, {e.wrt})" + (f"[{indices}]" if indices else ""),
             )
+
+
+def _is_index(e: Expr) -> bool:
+    """An expression of index names and numbers, with an index in it."""
+    parts = list(walk(e))
+    plain = all(isinstance(x, (Index, Const, Size, Add, Mul)) for x in parts)
+    return plain and any(isinstance(x, Index) for x in parts)
 
 
 def _axes(n: int) -> str:

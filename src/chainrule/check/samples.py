@@ -9,7 +9,6 @@ from itertools import islice
 
 import numpy as np
 
-from chainrule.derive import is_label
 from chainrule.dims import Dim, number
 from chainrule.errors import FormulaError
 from chainrule.expr import Size
@@ -127,4 +126,4 @@ def arrays(system: System, shapes: dict[str, Shape], seed: int) -> dict[str, Arr
 
 
 def _holds_labels(system: System, t: str) -> bool:
-    return t in system.ranks and is_label(system, t)
+    return t in system.labels

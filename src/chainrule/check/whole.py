@@ -13,7 +13,6 @@ from chainrule.check.local import Found, with_sizes
 from chainrule.check.slopes import redefined
 from chainrule.check.variants import Variant, spots, with_body
 from chainrule.check.work import Work, needed_for, renamed_tensors, run
-from chainrule.derive import is_label
 from chainrule.derive.backward import differentiate
 from chainrule.errors import FormulaError
 from chainrule.expr import (
@@ -48,7 +47,7 @@ def updated_weights(work: Work) -> Found:
     inputs = tuple(
         t
         for t in work.forward.inputs
-        if t in work.shapes and t in work.forward.ranks and not is_label(work.forward, t)
+        if t in work.shapes and t in work.forward.ranks and t not in work.forward.labels
     )
     has_update = {t.rstrip("'") for t in work.values if t.endswith("'")} & set(inputs)
     wanted = tuple(dict.fromkeys((*work.backward.wrt, *inputs)))

@@ -4,7 +4,6 @@ from chainrule.derive.backward import (
     backward,
     derivation,
     differentiate,
-    is_label,
     real_inputs,
 )
 from chainrule.derive.expand import expand
@@ -19,7 +18,6 @@ __all__ = [
     "derivation",
     "differentiate",
     "expand",
-    "is_label",
     "real_inputs",
     "written_out",
 ]

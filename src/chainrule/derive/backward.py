@@ -21,19 +21,13 @@ from chainrule.errors import FormulaError
 from chainrule.expr import (
     ONE,
     Access,
-    Add,
     Affine,
-    Compare,
     Const,
     Expr,
     Group,
-    Index,
-    Mul,
     Size,
     add,
     bare,
-    children,
-    walk,
 )
 from chainrule.simplify import simplify
 from chainrule.system import LeftAxis, Problem, Statement, System
@@ -70,32 +64,7 @@ def differentiate(
 
 def real_inputs(system: System) -> tuple[str, ...]:
     """The given tensors, but for integer labels."""
-    return tuple(t for t in system.inputs if t in system.ranks and not is_label(system, t))
-
-
-@lru_cache(maxsize=1024)
-def is_label(system: System, t: str) -> bool:
-    """A tensor that is only ever compared (== or !=) with index names holds integer labels."""
-    compared = False
-
-    def only_compared(e: Expr) -> bool:
-        nonlocal compared
-        if isinstance(e, Access):
-            return e.tensor != t
-        if isinstance(e, Compare) and e.op in ("==", "!="):
-            for side, other in ((e.left, e.right), (e.right, e.left)):
-                if isinstance(side, Access) and side.tensor == t and _is_index(other):
-                    compared = True
-                    return True
-        return all(map(only_compared, children(e)))
-
-    return all(only_compared(s.body) for s in system.statements) and compared
-
-
-def _is_index(e: Expr) -> bool:
-    parts = list(walk(e))
-    plain = all(isinstance(x, (Index, Const, Size, Add, Mul)) for x in parts)
-    return plain and any(isinstance(x, Index) for x in parts)
+    return tuple(t for t in system.inputs if t in system.ranks and t not in system.labels)
 
 
 class Backward:
@@ -336,7 +305,7 @@ def _check_wrt(forward: System, t: str) -> None:
             )
         known = [n for n in forward.ranks if not n.startswith("δ")]
         raise FormulaError(f"this program has no tensor {t}", hint=_did_you_mean(t, known))
-    if is_label(forward, t):
+    if t in forward.labels:
         raise FormulaError(
             f"{t} holds integers (it is compared with an index), so it has no gradient",
             hint="ask for the gradient of a real tensor",
