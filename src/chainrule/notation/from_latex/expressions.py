@@ -163,8 +163,6 @@ class ExpressionReader(OperatorReader):
                     f"how far does {name} reach?",
                     rf"write  \{name}(...), or  \cdot  behind its argument",
                 )
-        if sign in ("STAR", "TIMES", "JUXT", "SPACE"):
-            self.plain_products.append(node)
 
     def divided(self, a: Expr, b: Expr, node: Node) -> Expr:
         if b is const(0):

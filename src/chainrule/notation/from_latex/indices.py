@@ -42,9 +42,7 @@ class IndexReader:
         self.bound: frozenset[str] = frozenset()  # every index of the formula
         self.from_1 = self.mixed = False  # how the formula counts
         self.counts: dict[str, str] = {}  # N of \sum_{i=1}^N -> i
-        self.bodies: list[tuple[tuple[str, ...], parts.Node]] = []
-        self.plain_products: list[parts.Node] = []
-        self.wholes: dict[str, int] = {}
+        self.wholes: frozenset[str] = frozenset()  # computed tensors that have indices
 
     # ------------------------------------------------------------ places
 

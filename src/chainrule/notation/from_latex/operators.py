@@ -59,7 +59,6 @@ class OperatorReader(TensorReader):
             self.scope[name] = base
         conditions = [self.chain(c) for c in self.sieves(around)]
         body_node = kids(n)[-1]
-        self.bodies.append((tuple((b[0]) for b in found), body_node))
         body = mul(*conditions, self.expr(body_node)) if conditions else self.expr(body_node)
         self.scope = outer
         binders: tuple[Binder, ...] = tuple((name, size) for name, size, _ in found)

@@ -172,6 +172,8 @@ class Reader(WholeReader):
                     self.assigned.add(self.tensor(u))
         if self.known is not None:
             self.assigned |= set(self.known.outputs)
+            made = self.known.by_target.items()
+            self.wholes = frozenset(t for t, s in made if s.axes)
 
     def without_arguments(self, n: Node) -> Node:
         parts = factors(n)
@@ -181,7 +183,6 @@ class Reader(WholeReader):
 
     def statement(self, f: Formula) -> Statement:
         self.bound, self.scope, self.counts = f.bound, {}, {}
-        self.plain_products, self.bodies = [], []
         starts = {start(b) for b in bigs(f.right)} | {start(c) for c in f.conditions}
         self.from_1 = FROM_1 in starts
         self.mixed = self.from_1 and FROM_0 in starts
@@ -189,11 +190,10 @@ class Reader(WholeReader):
         self.scope = {i: FREE for axis in axes for i in axis}
         sizes = self.conditions(f)
         body = self.expr(f.right)
-        body = self.counted_sizes(target, axes, body)
-        primed = {n: n for s in (axes,) for a in s for n in a} | {
-            n: n for e in walk(body) if isinstance(e, Reduce) for n in e.names
-        }
-        fresh = self.unprimed(primed)
+        body = self.counted_sizes(body)
+        used = [n for axis in axes for n in axis]
+        used += [n for e in walk(body) if isinstance(e, Reduce) for n in e.names]
+        fresh = self.unprimed(dict.fromkeys(used))
         body = rename_bound(body, fresh)
         left: tuple[LeftAxis, ...] = tuple(
             tuple((fresh.get(n, n), sizes.get(n)) for n in axis) for axis in axes
@@ -317,7 +317,7 @@ class Reader(WholeReader):
                 sizes[last] = size
         return sizes
 
-    def counted_sizes(self, target: str, axes: list[list[str]], body: Expr) -> Expr:
+    def counted_sizes(self, body: Expr) -> Expr:
         """N of \\sum_{i=1}^{N}, where it stands in the formula as well, is the size of i."""
         given = {n: i for n, i in self.counts.items() if n not in self.assigned}
         found: dict[str, Size] = {}

@@ -146,4 +146,4 @@ def assigned_letters(raw: list[Token]) -> set[str]:
             elif begins and t.type == "_OTHER":
                 found.add(t.value)
             begins = False
-    return found - {""} & set(TO_TEX)
+    return found & set(TO_TEX)
