@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -69,39 +70,60 @@ def attempt(seeds: range) -> tuple[Counter[str], list[dict[str, Any]]]:
     return seen, failures
 
 
-def fuzz(first: int, cases: int, jobs: int) -> dict[str, Any]:
+def fuzz(first: int, cases: int, jobs: int, out: Path) -> dict[str, Any]:
+    """Run them all; what is known so far is written as it comes, for a run takes an hour."""
     stop = first + cases
     chunks = [range(at, min(at + CHUNK, stop)) for at in range(first, stop, CHUNK)]
+    version = commit()
     seen: Counter[str] = Counter()
     failures: list[dict[str, Any]] = []
     started = time.monotonic()
+    result: dict[str, Any] = {}
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for done, (kinds_seen, failed) in enumerate(pool.imap_unordered(attempt, chunks), 1):
+        for done, (kinds_seen, failed) in enumerate(pool.imap(attempt, chunks), 1):
             seen += kinds_seen
             failures += failed
-            seconds = time.monotonic() - started
-            print(
-                f"\r{done}/{len(chunks)} chunks of {CHUNK}, {len(failures)} failures, "
-                f"{seconds:.0f} s",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
+            failures.sort(key=lambda failure: len(failure["text"]))
+            last = chunks[done - 1].stop - 1
+            result = {
+                "cases": last - first + 1,
+                "first seed": first,
+                "last seed": last,
+                "failures": len(failures),
+                "of these": dict(sorted(seen.items())),
+                "seconds": round(time.monotonic() - started),
+                "jobs": jobs,
+                "date": datetime.now(timezone.utc).date().isoformat(),
+                "commit": version,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "failed": failures[:SHOWN],
+            }
+            write(out, result)
+            progress = f"{last - first + 1} of {cases}, {len(failures)} failures"
+            print(f"\r{progress}, {result['seconds']} s", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    failures.sort(key=lambda failure: len(failure["text"]))
-    return {
-        "cases": cases,
-        "first seed": first,
-        "last seed": stop - 1,
-        "failures": len(failures),
-        "of these": dict(sorted(seen.items())),
-        "seconds": round(time.monotonic() - started),
-        "jobs": jobs,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "failed": failures[:SHOWN],
-    }
+    return result
+
+
+def commit() -> str:
+    """The commit of the library that was tried; a + says that src/ had changes on top."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        )
+        edits = subprocess.run([*git, "status", "--short", "src"], capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return head.stdout.strip() + "+" * bool(edits.stdout.strip())
+
+
+def write(out: Path, result: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(out)
 
 
 def main() -> int:
@@ -118,9 +140,7 @@ def main() -> int:
         print(case.text, case.of, case.wrt, case.arrays, sep="\n")
         check(case)
         return 0
-    result = fuzz(options.first, options.cases, options.jobs)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    result = fuzz(options.first, options.cases, options.jobs, options.out)
     for failure in result["failed"][:5]:
         print(failure["message"], end="\n\n")
     print(f"{result['cases']} programs, {result['failures']} failures; see {options.out}")

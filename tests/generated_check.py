@@ -125,7 +125,10 @@ def compare(
     found: Mapping[str, Any],
 ) -> None:
     """Every tensor, and the gradient of every tensor whose δ the library has."""
-    expected = {n: oracle.array(machine, n, machine.result(n)) for n in machine.assigned}
+    expected = {}
+    for name in machine.assigned:  # of an updated tensor cells() has the old values
+        cells = machine.result(name) if name in machine.given else machine.cells(name)
+        expected[name] = oracle.array(machine, name, cells)
     names = {n: slope_name(case, g, n) for n in case.wrt or case.reals}
     if "grad(" not in case.text and "δ" not in case.text:  # δs of a gradient within are not ours
         names |= {n: f"δ{n}" for n in expected if n != case.of}
@@ -134,12 +137,12 @@ def compare(
     exact = machine.exact
     scale = magnitude([*expected.values(), *slopes.values()])
     for name, array in expected.items():
-        same(f"{name} by the program", values[name], array, exact, scale)
+        same(f"{name} by the program", values[name], array, exact, scale, "")
         if name in found and name not in case.updated:
-            same(f"{name} by\n{g}\n", found[name], array, exact, scale)
+            same(name, found[name], array, exact, scale, g)
     for name, array in slopes.items():
         if name in names and names[name] in found:
-            same(f"{names[name]} by\n{g}\n", found[names[name]], array, exact, scale)
+            same(names[name], found[names[name]], array, exact, scale, g)
         elif name in case.reals and case.wrt is None:
             assert not any(array.flat), f"no δ{name}, yet it is not all 0, in\n{g}"
 
@@ -148,16 +151,16 @@ def magnitude(arrays: list[Any]) -> float:
     return max([1.0, *(abs(float(v)) for a in arrays for v in a.flat if np.isfinite(float(v)))])
 
 
-def same(what: str, found: Any, expected: Any, exact: bool, scale: float) -> None:
+def same(what: str, found: Any, expected: Any, exact: bool, scale: float, by: Any) -> None:
     found = np.asarray(found)
-    assert found.shape == expected.shape, f"{what}: shape {found.shape}, not {expected.shape}"
+    assert found.shape == expected.shape, f"{what}: {found.shape}, not {expected.shape} by\n{by}"
     for point in np.ndindex(expected.shape):
         a, b = found[point], expected[point]
         if exact:
             fits = a == b and isinstance(a, Fraction)
         else:
             fits = abs(a - b) <= TOLERANCE * abs(b) + 1e-4 * TOLERANCE * scale or a == b
-        assert fits, f"{'exact ' * exact}{what} at {list(point)}: {a}, not {b}"
+        assert fits, f"{'exact ' * exact}{what} at {list(point)}: {a}, not {b} by\n{by}"
 
 
 def differences(case: Case, p: Any, g: Any, found: Mapping[str, Any]) -> None:

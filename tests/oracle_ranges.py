@@ -42,6 +42,10 @@ class Affine:
     def __init__(self, offset: Fraction, terms: dict[Index, Fraction]) -> None:
         self.offset, self.terms = offset, {i: c for i, c in terms.items() if c}
         self.extent, self.padded = 0, False
+        # The same over one denominator: whole numbers are quicker where loops turn.
+        self.denominator = math.lcm(offset.denominator, *(c.denominator for c in terms.values()))
+        self.start = int(offset * self.denominator)
+        self.steps = [(i, int(c * self.denominator)) for i, c in self.terms.items()]
 
     def plus(self, other: Affine, sign: int) -> Affine:
         terms = dict(self.terms)
@@ -58,8 +62,11 @@ class Affine:
         return None
 
     def position(self) -> int | None:
-        value = self.offset + sum(c * i.at for i, c in self.terms.items())
-        return int(value) if value.denominator == 1 and 0 <= value < self.extent else None
+        value = self.start
+        for index, step in self.steps:
+            value += step * index.at
+        at, rest = divmod(value, self.denominator)
+        return at if rest == 0 and 0 <= at < self.extent else None
 
     def stays_inside(self) -> bool:
         """No combination of the indices' values leaves the axis."""
