@@ -111,9 +111,11 @@ def commit() -> str:
     git = ["git", "-C", str(ROOT)]
     try:
         head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+            [*git, "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True
         )
-        edits = subprocess.run([*git, "status", "--short", "src"], capture_output=True, text=True)
+        edits = subprocess.run(
+            [*git, "status", "--short", "src"], check=False, capture_output=True, text=True
+        )
     except OSError:
         return "unknown"
     return head.stdout.strip() + "+" * bool(edits.stdout.strip())
