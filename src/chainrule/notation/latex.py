@@ -16,6 +16,7 @@ from fractions import Fraction
 from chainrule.expr import (
     MINUS_ONE,
     ONE,
+    ZERO,
     Access,
     Add,
     Affine,
@@ -34,6 +35,7 @@ from chainrule.expr import (
     Reduce,
     Size,
     Symbol,
+    factors_of,
     mul,
     split_coefficient,
     walk,
@@ -305,17 +307,34 @@ class _Writer:
 
     def reduction(self, op: str, binders: tuple[Binder, ...], body: Expr) -> str:
         sign = REDUCTIONS[op].latex
+        whole = "".join(rf",\; {f} \in \mathbb{{Z}}" for f in _fractions(op, binders, body))
         if op in ("sum", "prod") and any(size is not None for _, size in binders):
-            signs = "".join(self.one_sign(sign, b) for b in binders)
+            first = "".join(self.one_sign(sign, b) for b in binders[:-1])
+            signs = first + self.one_sign(sign, binders[-1], whole)
         else:
             inside = [_index(b[0]) if b[1] is None else _range(b, self.of) for b in binders]
-            signs = f"{sign}_{{{','.join(inside)}}}"
+            signs = f"{sign}_{{{','.join(inside)}{whole}}}"
         again = isinstance(body, Reduce) and body.op == op and op in ("sum", "prod")
         return f"{signs} {self.show(body, _POWER if again else _PRODUCT)}"
 
-    def one_sign(self, sign: str, b: Binder) -> str:
+    def one_sign(self, sign: str, b: Binder, whole: str = "") -> str:
         name, size = b
         if size is None:
-            return f"{sign}_{{{_index(name)}}}"
+            return f"{sign}_{{{_index(name)}{whole}}}"
         last = str(size.value - 1) if isinstance(size, Const) else f"{self.show(size, _SUM)}-1"
-        return f"{sign}_{{{_index(name)}=0}}^{{{last}}}"
+        return f"{sign}_{{{_index(name)}=0{whole}}}^{{{last}}}"
+
+
+def _fractions(op: str, binders: tuple[Binder, ...], body: Expr) -> list[str]:
+    """The indices that must be whole for a term to be there: (p-m)/2 behind a pad of 0."""
+    if op != "sum":
+        return []
+    names = {n for n, _ in binders}
+    found = (
+        _axis(a)
+        for f in factors_of(body)
+        if isinstance(f, Access) and f.pad is ZERO
+        for a in f.axes
+        if isinstance(a, Affine) and not a.whole and names.intersection(a.names)
+    )
+    return list(dict.fromkeys(found))

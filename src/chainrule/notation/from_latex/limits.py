@@ -41,10 +41,15 @@ class LimitReader(IndexReader):
                 waiting += [self.new_index(n) for n in self.several(c)]
                 continue
             signs = [str(r) for r in rel]
+            if waiting and signs == [r"\in"] and self.is_formula(sides[0]):
+                out += [(w, None, FREE) for w in waiting]
+                waiting = []
             if len(signs) == 1 and signs[0] in _AT_MOST and kind(alone(sides[0])) == "NUMBER":
                 start = self.low(sides[0])  # 0 <= a, c < 2
                 waiting.append(self.new_index(sides[1]))
                 continue
+            if signs[0] in (r"\in", "∈") and out and self.is_formula(sides[0]):
+                continue  # (p-m)/2 \in \mathbb{Z}: where it is not, pad gives 0 anyway
             low, name, size = self.limits(c, signs, sides, upper, start)
             shared = signs[0] in ("=", r"\in", "∈") or start is not None
             out += [(w, size if shared else None, low if shared else FREE) for w in waiting]
@@ -55,6 +60,11 @@ class LimitReader(IndexReader):
                 self.fail(upper, "an upper limit needs a lower one", r"as in  \sum_{i=0}^{3}")
         out += [(w, None, FREE) for w in waiting]
         return out
+
+    def is_formula(self, n: parts.Node) -> bool:
+        """More than the name of an index."""
+        u = unit(n)
+        return u is None or bool(u.sups) or not index_name(u)
 
     def several(self, c: parts.Node) -> list[parts.Node]:
         u = unit(c)
