@@ -5,7 +5,7 @@
             | Add(Expr...) | Mul(Expr...) | Pow(Expr, Expr)             arithmetic
             | Call(f, Expr...) | Compare(op, Expr, Expr)                functions, brackets
             | Reduce(op, binders, Expr)                                 sum[m:3](...)
-            | Partial(Expr, Access)                                     ∂e/∂w[p], in derivations only
+            | Partial(Expr, Access)                                     ∂e/∂w[p], derivations only
     axis    = Affine(((i, q)...), q0)     i.e. q*i + ... + q0
             | Group((i, j...))            i.e. (i,j), one axis, row-major
     binder  = (name, size Expr or None)
