@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from lark import Tree
 
 from chainrule.expr import (
@@ -15,7 +17,17 @@ from chainrule.expr import (
 )
 from chainrule.notation.from_latex import parts
 from chainrule.notation.from_latex.indices import FREE, FROM_0, FROM_1, IndexReader, index_name
-from chainrule.notation.from_latex.parts import Unit, alone, factors, items, kids, kind, terms, unit
+from chainrule.notation.from_latex.parts import (
+    Unit,
+    alone,
+    factors,
+    items,
+    kids,
+    kind,
+    names_within,
+    terms,
+    unit,
+)
 
 Found = tuple[str, "Expr | None", str]  # an index, its size, from where it counts
 _BELOW = ("<", r"\lt")
@@ -51,6 +63,9 @@ class LimitReader(IndexReader):
             if signs[0] in (r"\in", "∈") and out and self.is_formula(sides[0]):
                 continue  # (p-m)/2 \in \mathbb{Z}: where it is not, pad gives 0 anyway
             low, name, size = self.limits(c, signs, sides, upper, start)
+            if signs[0] not in _NOT:
+                for n in (*sides, *([upper] if upper is not None else [])):
+                    self.same_for_all(n, name, {*waiting, *(o[0] for o in out)})
             shared = signs[0] in ("=", r"\in", "∈") or start is not None
             out += [(w, size if shared else None, low if shared else FREE) for w in waiting]
             waiting, start = [], None
@@ -106,7 +121,7 @@ class LimitReader(IndexReader):
         if len(rel) == 1 and (rel[0] in _BELOW or (start and rel[0] in _AT_MOST)):
             name, low = self.new_index(sides[0]), start or FROM_0
             return low, name, self.count(low, sides[1], rel[0] in _AT_MOST, name)
-        if len(rel) == 1 and rel[0] in (r"\ne", r"\neq", "≠"):
+        if len(rel) == 1 and rel[0] in _NOT:
             new = [s for s in sides if (u := unit(s)) is None or index_name(u) not in self.scope]
             if len(new) == 1:
                 return FREE, self.new_index(new[0]), None
@@ -115,6 +130,17 @@ class LimitReader(IndexReader):
             f"{self.segment(c)} says not what the index runs over",
             r"as in  \sum_{i=0}^{3}, or  \sum_{0 \leq i < 4}",
         )
+
+    def same_for_all(self, n: parts.Node, name: str, beside: Collection[str] = ()) -> None:
+        """An index runs equally far whatever the others are: not in j < i, not in j \\in R_i."""
+        for found in map(index_name, names_within(n)):
+            if found != name and (found in self.scope or found in beside):
+                self.fail(
+                    n,
+                    f"how far {name} runs depends on {found} here",
+                    "a sum leaves terms out by a factor, as in  "
+                    rf"\sum_{{{name}}} [{name} < {found}] ..., a window shifts:  x_{{{found}+{name}}}",
+                )
 
     def members(self, n: parts.Node, name: str) -> tuple[str, Expr | None]:
         """{0, 1, 2}, {0, ..., n-1}: where it starts how many; a set by name says nothing."""
@@ -131,8 +157,7 @@ class LimitReader(IndexReader):
 
     def sieves(self, around: Unit) -> list[parts.Node]:
         """Conditions below an operator that leave terms out: j \\neq i."""
-        signs = (r"\ne", r"\neq", "≠")
-        return [c for c in around.subs if len(kids(c)) == 3 and str(kids(c)[1]) in signs]
+        return [c for c in around.subs if len(kids(c)) == 3 and str(kids(c)[1]) in _NOT]
 
     def low(self, n: parts.Node) -> str:
         text = str(alone(n)) if kind(alone(n)) == "NUMBER" else ""
@@ -146,6 +171,7 @@ class LimitReader(IndexReader):
 
     def count(self, low: str, upper: parts.Node, last: bool, name: str) -> Expr | None:
         """How many values: from low to upper, the last included or not; None for a symbol."""
+        self.same_for_all(upper, name)
         if last and low == FROM_0 and (rest := _less_one(upper)) is not None:
             size = self.limit(rest)
         else:

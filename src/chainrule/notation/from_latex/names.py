@@ -25,6 +25,7 @@ from chainrule.notation.from_latex.parts import (
 )
 
 _LAYERS = ("l", "L")  # the letters that name layers without parentheses around them
+_SQUARES = {(x, "2") for x in ("σ", "s", "r", "R", "d", "χ")}  # σ^2 = ...: its layer is none
 _NEW = ("new", "neu", "updated", "next", "+")
 _OLD = ("old", "alt", "", "prev", "current")
 
@@ -86,6 +87,8 @@ class Names:
         base = kind(u.base)
         if kind(alone(sup)) == "NUMBER" and (u.letter, str(alone(sup))) in self.raised:
             return "layer", Label(str(alone(sup)), number=True)
+        if kind(alone(sup)) == "NUMBER" and u.letter not in ("", "e"):
+            self._power(u, str(alone(sup)), sup)
         if kind(alone(sup)) == "STAR":
             raise Ambiguous(sup, "a star above a name says nothing", "call it what it is")
         if kind(alone(sup)) == "TOP" or (found == Label("T") and not in_brackets):
@@ -122,6 +125,20 @@ class Names:
             f"is ^{found.text} a power, or the name of a layer?",
             rf"a power is \left({u.letter}\right)^{{{found.text}}}, "
             rf"a layer {u.letter}^{{({found.text})}}",
+        )
+
+    def _power(self, u: Unit, number: str, sup: Node) -> None:
+        """a^1 is no power, and w^2 is none for sure beside  z^2 = ..., the second layer."""
+        layers = sorted(x for x in self.raised if x not in _SQUARES)
+        if number != "1" and not layers:
+            return
+        name = rf"\left({u.letter}\right)^{{{number}}}"
+        raise Ambiguous(
+            sup,
+            f"is ^{number} a power, or the number of a layer"
+            + (f" as in {layers[0][0]}^{layers[0][1]}?" if layers else "?"),
+            f"a layer is written  {u.letter}^{{({number})}}"
+            + (f", a power  {name}" if number != "1" else ""),
         )
 
     def key(self, u: Unit, bound: frozenset[str]) -> Key:

@@ -221,6 +221,14 @@ def units(n: Node) -> Iterator[Unit]:
         yield from units(c)
 
 
+def names_within(n: Node) -> Iterator[Unit]:
+    """Every unit with a name in a tree, and those in its scripts."""
+    for u in units(n):
+        yield u
+        for s in (*u.subs, *u.sups):
+            yield from names_within(s)
+
+
 def bigs(n: Node) -> Iterator[Tree[Any]]:
     """Every reduction in a tree."""
     if isinstance(n, Tree):
