@@ -313,6 +313,24 @@ def test_nothing_is_named_that_does_not_fit() -> None:
     assert "none of the known slips" in str(report)
 
 
+def test_a_step_of_another_shape() -> None:
+    report = check([2.0, 4.0], "h[i] = 2*x[i]\nE = sum[i](h[i]**2)", "E", "x", x=[1, 2], h=[2.0])
+    assert "the first wrong step is h, by its shape" in str(report)
+    assert "h: WRONG; its shape is (1,), it should be (2,)" in str(report)
+
+
+def test_a_function_that_returns_nothing() -> None:
+    with pytest.raises(cr.FormulaError, match="the candidate is None"):
+        check(lambda x: None, "E = sum[i](x[i]**2)", "E", "x", x=[1, 2])
+
+
+def test_single_and_half_precision_are_called_so() -> None:
+    x = np.array([0.3, 1.2, 2.7])
+    for dtype in (np.float32, np.float16):
+        report = check((2 * x).astype(dtype), "E = sum[i](x[i]**2)", "E", "x", x=x)
+        assert report.summary.endswith(f"rounding error of {np.dtype(dtype)}")
+
+
 def test_nan_and_infinity_are_wrong() -> None:
     right = cr.Program(dense.FORWARD).gradient("E", ["w"]).run(**POINT)["δw"]
     for value in (np.nan, np.inf):

@@ -147,6 +147,36 @@ def test_a_step_that_is_too_large() -> None:
     assert names(report) == {"step too large"}
 
 
+def test_a_step_that_is_too_small() -> None:
+    x = np.array([0.31, -0.77, 1.42, 0.58])
+
+    def slope(h: float) -> np.ndarray:
+        total = [np.sum(np.sin(3 * (x + d))) for d in h * np.concatenate([np.eye(4), -np.eye(4)])]
+        return (np.array(total[:4]) - np.array(total[4:])) / (2 * h)
+
+    report = check(slope(1e-12), "E = sum[i](sin(3*x[i]))", "E", "x", x=x)
+    assert not report
+    assert names(report) == {"step too small"}
+    assert "h = 1e-12" in str(report)
+    report = check(slope(1e-6), "E = sum[i](sin(3*x[i]))", "E", "x", x=x)
+    assert report
+    assert "or less" in str(report)  # rounding hides the step itself
+
+
+@pytest.mark.parametrize("zeros", [[0.0, 0.0, 0.0], [0, -0.0, 0]])
+def test_nothing_says_nothing(zeros: list[float]) -> None:
+    report = check(zeros, "E = sum[i](w[i]*x[i]*x[i])", "E", "x", x=[0.3, 1.2, 2], w=[1, 2, 3])
+    assert not report
+    assert not report.diagnosis
+    assert "every number of yours is 0" in str(report)
+
+
+def test_an_array_of_integers() -> None:
+    mine = np.array([0.6, 4.8, 12.0]).astype(int)
+    report = check(mine, "E = sum[i](w[i]*x[i]*x[i])", "E", "x", x=[0.3, 1.2, 2], w=[1, 2, 3])
+    assert names(report) == {"whole numbers"}
+
+
 # ---------------------------------------------------------------- two slips at once
 
 

@@ -18,9 +18,10 @@ from chainrule.check import differences, digits
 from chainrule.check import steps as steps_module
 from chainrule.check.diagnose import diagnose
 from chainrule.check.entry import explained
+from chainrule.check.estimate import HALF, SINGLE
+from chainrule.check.grain import grain_of
 from chainrule.check.judge import Judge
 from chainrule.check.report import CheckReport, Diagnosis, Kink, StepReport, entry_text
-from chainrule.check.single import single_quotient
 from chainrule.check.table import EXPLANATIONS, SLIPS, Slip
 from chainrule.check.work import Work, canonical, near
 from chainrule.errors import FormulaError
@@ -66,6 +67,10 @@ def check(
     work = Work(p, of, wrt, data)
     if callable(candidate):
         candidate = _called(candidate, work)
+    if candidate is None:
+        raise FormulaError(
+            "the candidate is None", hint="give an array, or a function that returns one"
+        )
     return _judged(work, candidate, mine)
 
 
@@ -132,7 +137,7 @@ def _verdict(work: Work, judge: Judge) -> CheckReport:
             right=judge.right,
             digits=0,
             diagnosis=(found := diagnose(work, judge)),
-            notes=_none_named(found),
+            notes=_none_named(found, judge),
         )
     wrong = judge.differs()
     with np.errstate(invalid="ignore"):
@@ -148,20 +153,20 @@ def _verdict(work: Work, judge: Judge) -> CheckReport:
         "digits": digits.agreeing_digits(judge.value, judge.right),
     }
     if not wrong.any():
-        single = " of float32" if judge.unit > 2.0**-50 else ""
-        return CheckReport(True, f"{name} agrees, to the rounding error{single}", **common)
+        kind = {SINGLE: " of float32", HALF: " of float16"}.get(judge.unit, "")
+        return CheckReport(True, f"{name} agrees, to the rounding error{kind}", **common)
     if how := judge.rounding():
         cut = {"rounded": "", "cut": "; the last one was cut off, or came from rounded numbers"}
         return CheckReport(True, f"{name} agrees to the digits given{cut[how]}", **common)
     if (quotient := differences.recognised(work, judge)) is not None:
         return _of_quotient(judge, quotient, common)
     entry = explained(work, name, common["worst"])
-    if (step := single_quotient(work, judge)) is not None:
-        of = work.of
+    if (grain := grain_of(work, judge)) is not None:
+        slip, digit, step = grain
         d = Diagnosis(
-            "float32 differences",
-            EXPLANATIONS["float32 differences"],
-            note=f"every entry is a multiple of {of}'s last float32 digit over 2h, h = {step:g}",
+            slip,
+            EXPLANATIONS[slip],
+            note=f"every entry is a multiple of {work.of}'s last {digit} over 2h, h = {step:g}",
         )
         return CheckReport(False, f"{name} differs", diagnosis=(d,), entry=entry, **common)
     found = diagnose(work, judge)
@@ -173,12 +178,16 @@ def _verdict(work: Work, judge: Judge) -> CheckReport:
             how = how.replace(verb, f" had been{verb}", 1)
         summary = f"{name} agrees to {n} digit{'s' if n != 1 else ''}, as if {how}"
     return CheckReport(
-        False, summary, diagnosis=found, entry=entry, notes=_none_named(found), **common
+        False, summary, diagnosis=found, entry=entry, notes=_none_named(found, judge), **common
     )
 
 
-def _none_named(found: tuple[Diagnosis, ...]) -> tuple[str, ...]:
-    return () if found else ("none of the known slips, nor two of them, gives these numbers",)
+def _none_named(found: tuple[Diagnosis, ...], judge: Judge) -> tuple[str, ...]:
+    if found:
+        return ()
+    if judge.value.size and not judge.value.any():
+        return ("every number of yours is 0: many slips leave nothing, so none is named",)
+    return ("none of the known slips, nor two of them, gives these numbers",)
 
 
 def _of_quotient(judge: Judge, q: differences.Difference, common: dict[str, Any]) -> CheckReport:
@@ -190,6 +199,10 @@ def _of_quotient(judge: Judge, q: differences.Difference, common: dict[str, Any]
     error = float(np.max(gap[smooth], initial=0.0))
     size = float(np.max(np.abs(judge.right), initial=0.0))
     what = f"{q.scheme} differences with h = {q.step:.3g}"
+    if (
+        error <= 4 * q.noise and not q.kinks
+    ):  # rounding is all there is to see: the step itself is not
+        what = f"finite differences with h = {q.step:.3g} or less"
     kinks = tuple(k for k in q.kinks if judge.differs()[k.index])
     if error <= max(_GOOD_QUOTIENT * size, 4 * q.noise):
         own = f"their own error is about {max(error, q.noise):.2g}"
@@ -217,11 +230,11 @@ def _with_steps(
     diagnosis, notes = report.diagnosis, report.notes
     ok, summary = report.ok and guilty is None, report.summary
     if guilty is not None:
-        summary = (
-            f"the first wrong step is {guilty.name}, at {entry_text(guilty.name, guilty.worst)}"
-        )
+        at = entry_text(guilty.name, guilty.worst)
+        summary = f"the first wrong step is {guilty.name}"
+        summary += ", by its shape" if guilty.shapes else f", at {at}" if guilty.worst else ""
         diagnosis = first_wrong
-        notes = _none_named(diagnosis)
+        notes = _none_named(diagnosis, judge)
         if follows and not report.ok:
             notes = (*notes, f"{work.target} follows from your own numbers: nothing else is wrong")
     elif follows and not report.ok:

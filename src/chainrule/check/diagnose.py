@@ -68,6 +68,8 @@ def diagnose(work: Work, judge: Judge) -> tuple[Diagnosis, ...]:
     every = variants(work) + tuple(v for s in SLIPS if s.find and s.by_data for v in s.find(work))
     values = [(v, numbers(work, v)) for v in every]
     values = [(v, x) for v, x in values if judge.tells(x)]
+    if not judge.value.any():  # many a slip leaves nothing: only those that are about nothing
+        values = [(v, x) for v, x in values if v.slip in _NOTHING]
     for v, x in values:
         if v.given.get(RATE) is not None:
             fitted = _fitted_rate(work, judge, v, x)
@@ -87,6 +89,9 @@ def diagnose(work: Work, judge: Judge) -> tuple[Diagnosis, ...]:
     return _grouped(out)
 
 
+_NOTHING = ("δ to no tied maximum", "another slope at the kink")
+
+
 def _mostly_right(judge: Judge) -> bool:
     return bool(2 * np.sum(~judge.differs() & (judge.right != 0)) > judge.right.size)
 
@@ -102,6 +107,7 @@ def _seen(work: Work, judge: Judge) -> Iterator[Diagnosis]:
         factor = factors.constant_factor(work, judge, judge.right)
         found += [factor] if factor else []
         found += factors.summed(judge)
+        found += factors.whole_numbers(judge)
     else:
         found += factors.shapes(work, judge)
     found += factors.other_axes(judge, judge.right)

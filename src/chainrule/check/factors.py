@@ -57,6 +57,13 @@ def _ratio(c: float) -> str:
     return f"{c:.6g}"
 
 
+def whole_numbers(judge: Judge) -> list[Seen]:
+    """An array of integers keeps what is before the point."""
+    with np.errstate(invalid="ignore"):
+        kept = judge.raw.dtype.kind in "iu" and np.array_equal(judge.value, np.trunc(judge.right))
+    return [Seen("whole numbers", f"its dtype is {judge.raw.dtype}")] if kept else []
+
+
 def _named(work: Work) -> Iterator[tuple[str, str, float]]:
     yield "sign", "", -1.0
     yield "doubled", "", 2.0

@@ -97,6 +97,7 @@ class StepReport:
 
     ok        it is right
     follows   it follows from the user's own earlier arrays
+    shapes    its shape and the right one, where they differ
     """
 
     name: str
@@ -107,10 +108,13 @@ class StepReport:
     yours: float
     right: float
     formula: str
+    shapes: str = ""
 
     def __str__(self) -> str:
         if self.ok:
             return f"{self.name}: right"
+        if self.shapes:
+            return f"{self.name}: WRONG; its shape is {self.shapes}"
         at = entry_text(self.name, self.worst)
         how = "follows from the numbers before it" if self.follows else "WRONG"
         return f"{self.name}: {how}; {at} is {self.yours:.9g}, should be {self.right:.9g}"
@@ -125,6 +129,7 @@ class StepReport:
             "yours": self.yours,
             "right": self.right,
             "formula": self.formula,
+            "shapes": self.shapes,
         }
 
 

@@ -101,4 +101,5 @@ def _report(work: Work, t: str, judge: Judge, ok: bool, follows: bool) -> StepRe
             k = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
             worst = tuple(int(i) for i in np.unravel_index(k, gap.shape))
             yours, right = float(judge.value[worst]), float(judge.right[worst])
-    return StepReport(t, ok, follows, error, worst, yours, right, work.text(t))
+    shapes = "" if judge.same_shape else f"{judge.value.shape}, it should be {judge.right.shape}"
+    return StepReport(t, ok, follows, error, worst, yours, right, work.text(t), shapes)

@@ -129,6 +129,14 @@ SLIPS: tuple[Slip, ...] = (
         "these are finite differences, right for their step, but the step is too large",
     ),
     Slip(
+        "step too small",
+        "these are finite differences, but the step is too small: few digits are left of them",
+    ),
+    Slip(
+        "whole numbers",
+        "the array holds integers, so what is behind the point was cut off: use floats",
+    ),
+    Slip(
         "float32 differences",
         "these are differences of float32 numbers: too few digits are left of them; use float64",
     ),

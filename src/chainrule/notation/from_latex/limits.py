@@ -139,7 +139,8 @@ class LimitReader(IndexReader):
                     n,
                     f"how far {name} runs depends on {found} here",
                     "a sum leaves terms out by a factor, as in  "
-                    rf"\sum_{{{name}}} [{name} < {found}] ..., a window shifts:  x_{{{found}+{name}}}",
+                    rf"\sum_{{{name}}} [{name} < {found}] ..., "
+                    rf"a window shifts:  x_{{{found}+{name}}}",
                 )
 
     def members(self, n: parts.Node, name: str) -> tuple[str, Expr | None]:
