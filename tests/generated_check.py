@@ -29,7 +29,9 @@ class Mismatch(AssertionError):
 
 def check(case: Case, library: Any = chainrule) -> None:
     try:
-        short = len(case.text) < 160 and case.of != "G"
+        # Nothing has no maximum, and a gradient program gives maxima names of their own.
+        empty = any(array.size == 0 for array in case.arrays.values())
+        short = len(case.text) < 160 and case.of != "G" and not empty
         examine(case, library, again=short and case.seed % 6 == 0)
         other = resized(case) if case.seed % 5 == 0 else None
         if other is not None:
