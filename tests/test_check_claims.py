@@ -110,3 +110,20 @@ def test_claims_that_cannot_be_read() -> None:
 def test_a_claim_in_latex() -> None:
     claim = r"\frac{\partial E}{\partial b} = \sum_{i,j} \frac{\partial E}{\partial x_{i,j}}"
     assert check(claim, CNN)
+
+
+def test_a_claim_that_reads_outside_says_where() -> None:
+    network = "x[i] = sum[m](w[m]*o[i+m])\nE = 1/2*sum[i]((t[i] - x[i])**2)"
+    for claim in (
+        "δo[p] = sum[m](w[m]*δx[p-m])",
+        r"\frac{\partial E}{\partial w_m} = \sum_{i=1}^{N} \frac{\partial E}{\partial x_i} o_{i+m}",
+    ):
+        report = cr.check(claim, network)
+        assert not report
+        assert "leaves" in report.example
+        assert "through pad" in report.example
+        assert "not a character" not in str(report)
+
+
+def test_a_claim_of_nothing_names_no_slip() -> None:
+    assert not cr.check("δw[m] = 0", "E = sum[m](w[m]*w[m]*o[m])").diagnosis

@@ -27,7 +27,7 @@ from chainrule.program import Program
 from chainrule.ranges import Shape, numeric, symbolic
 from chainrule.system import Problem, Statement, System
 
-CLAIM = "claim°"
+CLAIM = "claim__"  # a name that can be parsed again, where a message shows its place
 _SHAPES, _SHRINK = 6, 15
 
 
@@ -144,9 +144,10 @@ def _by_numbers(
         try:
             found.append(_example(system, target, samples.arrays(derived, shape, k)))
         except FormulaError as e:
-            misfit = misfit or str(e).replace(CLAIM, target)
+            first, *rest = str(e).replace(CLAIM, target).splitlines()
+            misfit = misfit or "\n".join([first, *(x for x in rest if "hint: " in x)])
     if misfit:  # then look among the shapes that the claim does fit
-        for k, shape in enumerate(samples.telling(system, _SHAPES)):
+        for k, shape in enumerate(_fitting(system)):
             found.append(_example(system, target, samples.arrays(derived, shape, k)))
     if not found and not misfit:
         raise FormulaError("no small shapes fit this program", hint="give arrays of shapes that do")
@@ -166,6 +167,13 @@ def _by_numbers(
             example=misfit,
         )
     return _refuted(p, of, system, target, formula, wrong)
+
+
+def _fitting(system: System) -> list[dict[str, Shape]]:
+    try:
+        return samples.telling(system, _SHAPES)
+    except FormulaError:
+        return []  # it fits none
 
 
 def _agreed(target: str, formula: str, how: str) -> CheckReport:

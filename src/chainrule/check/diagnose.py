@@ -103,14 +103,17 @@ def _close(judge: Judge) -> bool:
 
 def _seen(work: Work, judge: Judge) -> Iterator[Diagnosis]:
     found: list[factors.Seen] = []
-    if judge.same_shape:
+    if judge.same_shape and not judge.value.any():
+        found += factors.whole_numbers(judge)
+    elif judge.same_shape:
         factor = factors.constant_factor(work, judge, judge.right)
         found += [factor] if factor else []
         found += factors.summed(judge)
         found += factors.whole_numbers(judge)
     else:
         found += factors.shapes(work, judge)
-    found += factors.other_axes(judge, judge.right)
+    if judge.value.any():
+        found += factors.other_axes(judge, judge.right)
     for s in found:
         yield Diagnosis(s.name, EXPLANATIONS[s.name], _where(work, work.target), note=s.note)
 
