@@ -196,14 +196,14 @@ def start(n: Node) -> str:
 
 
 def calls(n: Node) -> list[tuple[Unit, Unit]]:
-    """Letters with a parenthesis directly behind them."""
+    """Letters with a bracket directly behind them."""
     out: list[tuple[Unit, Unit]] = []
     if kind(n) == "product":
         parts = factors(n)
         for (_, x), (sign, y) in pairwise(parts):
             a, b = unit(x), unit(y)
             if a is not None and b is not None and a.letter and not a.subs and b.is_group:
-                if sign == "JUXT" and kind(kids(b.base)[0]) == "LPAR":
+                if sign == "JUXT" and kind(kids(b.base)[0]) in ("LPAR", "LSQ"):
                     out.append((a, b))
     for c in kids(n):
         out += calls(c)

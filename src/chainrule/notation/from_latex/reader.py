@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 from chainrule.errors import FormulaError
 from chainrule.expr import (
@@ -132,6 +133,7 @@ class Reader(WholeReader):
         target, axes = self.left_side(f)
         self.scope = {i: FREE for axis in axes for i in axis}
         sizes = self.conditions(f)
+        self.refuse_indices_behind(f.right)
         body = self.expr(f.right)
         body = self.counted_sizes(body)
         used = [n for axis in axes for n in axis]
@@ -177,6 +179,8 @@ class Reader(WholeReader):
         if kind(n) == "product" and len(parts := factors(n)) == 2:
             after = unit(parts[1][1])
             if after is not None and after.is_group:
+                if kind(kids(after.base)[0]) == "LSQ":
+                    self.not_below(after, unit(parts[0][1]))
                 self.refuse_round_indices(after, f.right)
                 n = parts[0][1]
         u = unit(n)
@@ -210,11 +214,22 @@ class Reader(WholeReader):
         for a, b in calls(right):
             inside = {x.letter for c in items(b.base) for x in units(c)}
             if inside & names:
-                self.fail(
-                    b.node,
-                    f"are these indices of {a.letter}, or is it a product?",
-                    r"indices stand below, as in  x_{i,j}; a product is  a \cdot (b + c)",
-                )
+                self.not_below(b, a)
+
+    def refuse_indices_behind(self, right: Node) -> None:
+        """h[k] and h(k): where all that stands in the bracket are indices."""
+        for a, b in calls(right):
+            inside = {x.letter for c in items(b.base) for x in units(c)}
+            related = any(len(kids(c)) > 1 for c in items(b.base))
+            if inside and inside <= self.bound and not related:
+                self.not_below(b, a)
+
+    def not_below(self, b: Unit, a: Unit | None) -> NoReturn:
+        self.fail(
+            b.node,
+            f"are these indices of {a.letter if a else 'it'}, or is it a product?",
+            r"indices stand below, as in  x_{i,j}; a product is  a \cdot (b + c)",
+        )
 
     def left_axis(self, s: Node, target: str) -> list[str]:
         u = unit(s)
