@@ -192,6 +192,7 @@ WRONG: dict[str, str] = {
     "power_or_index": r"y_{k} = x_k^{«k}",
     "function_or_product": r"h_i = «f(x_i)",
     "round_indices": r"S(i,j) = \sum_m I«(i+m, j) K_m",
+    "expectation": r"C = «\mathbb{E}[x]",
     "square_indices": r"y«[n] = \sum_k h[k] x[n-k]",
     "index_behind": r"y_n = \sum_k h«[k] x_{n-k}",
     "log_reaches": r"y = \log a_0 «b",

@@ -107,6 +107,9 @@ class _Tokens(Layout):
             if after is not None and after.type == "SUB" and inside == "1":
                 self.k = self.raw.index(after, self.k) + 1
                 return
+        behind = after is not None and after.type in ("LPAR", "LSQ", "LCURL", "SUB")
+        if t.value.startswith(r"\mathbb") and inside == "E" and behind:
+            fail(t, "an expectation cannot be read", r"write the mean,  \frac{1}{N} \sum_n x_n")
         name = name_of(inside, t)
         self.add("LETTER" if len(name) == 1 else "WORD", name, t)
 
