@@ -170,6 +170,7 @@ class _StatementRanges:
     ) -> None:
         self.k, self.given, self.s = k, s, unique(s)
         self.tensors, self.equal, self.concrete = tensors, equal, concrete
+        self.apart: str | None = None  # an index that no group may size
         self.sizes: dict[str, Dim] = {}
         self.why: dict[str, str] = {}
         self.shown = {
@@ -271,7 +272,7 @@ class _StatementRanges:
                 continue
             n = self.size_of(e, k)
             unknown = [m for m in axis.names if m not in self.sizes]
-            if len(unknown) != 1 or axis.names.count(unknown[0]) != 1:
+            if len(unknown) != 1 or axis.names.count(unknown[0]) != 1 or unknown[0] == self.apart:
                 continue
             rest = self.product(m for m in axis.names if m not in unknown)
             if rest.value == 0 and n.value == 0:
@@ -411,9 +412,17 @@ def _tensor(e: Access | Grad) -> str:
 
 
 def statement_sizes(
-    s: Statement, tensors: Mapping[str, tuple[Dim, ...]], equal: Mapping[Size, Dim]
+    s: Statement,
+    tensors: Mapping[str, tuple[Dim, ...]],
+    equal: Mapping[Size, Dim],
+    apart: str | None = None,
 ) -> dict[str, Dim]:
-    """The sizes of one statement's indices, given those of the tensors; may raise Problem."""
+    """The sizes of one statement's indices, given those of the tensors; may raise Problem.
+
+    apart   an index that must get its size without a group: a group of 0 elements gives none
+    """
     known = dict(equal)
-    sizes = _StatementRanges(0, s, tensors, known, concrete=False).solve()
+    work = _StatementRanges(0, s, tensors, known, concrete=False)
+    work.apart = apart
+    sizes = work.solve()
     return {n: _canonical(d, known) for n, d in sizes.items()}

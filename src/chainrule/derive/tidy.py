@@ -53,7 +53,7 @@ def drop_sizes(
     for name in [n for n in intended if n in shifted and n not in alone]:
         shorter = _without(s, {name})
         try:
-            sizes = statement_sizes(shorter, tensors, equal)
+            sizes = statement_sizes(shorter, tensors, equal, apart=name)
         except Problem:
             continue
         if sizes == intended:
