@@ -54,6 +54,10 @@ CASES = {
         "x[i] = sum[m](where(w[m] > 1, o[i+m] * sqrt(w[m] - 1), o[i+m]**2))\nE = sum[i](x[i])",
         {"w": np.array([0.5, 1.5]), "o": positive(5)},
     ),
+    "a condition that looks beyond the border": (
+        "x[i] = sum[m](where(pad(o, 2)[i+m-1] > 1.9, w[m] * q[i+m], 0))\nE = sum[i](x[i]**2)",
+        {"w": positive(2), "o": positive(4) / 2, "q": positive(5)},
+    ),
     "a group read at a shifted index": (
         "x[i,j] = sum[m](w[m] * o[i+m,j]) * q[(i,j)]\nE = sum[i,j](x[i,j]**2)",
         {"w": positive(2), "o": positive(4, 2), "q": positive(6)},
