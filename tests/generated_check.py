@@ -161,7 +161,7 @@ def same(what: str, found: Any, expected: Any, exact: bool, scale: float, by: An
         if exact:
             fits = a == b and isinstance(a, Fraction)
         else:
-            fits = abs(a - b) <= TOLERANCE * abs(b) + 1e-4 * TOLERANCE * scale or a == b
+            fits = abs(a - b) <= TOLERANCE * abs(b) + 1e-3 * TOLERANCE * scale or a == b
         assert fits, f"{'exact ' * exact}{what} at {list(point)}: {a}, not {b} by\n{by}"
 
 
