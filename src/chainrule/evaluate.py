@@ -274,9 +274,8 @@ class Evaluator:
         outside = self.value(pad).array[()]
         shape, place, moved = [], [], []
         for n, span in zip(array.shape, spans, strict=True):
-            gap = math.lcm(span.offset.denominator, *(c.denominator for _, c in span.terms))
-            scaled = [(name, c * gap) for name, c in span.terms]
-            offset = span.offset * gap
+            gap = span.denominator
+            scaled, offset = span.times(gap).terms, span.offset * gap
             moves = [c * (self.extents[name] - 1) for name, c in scaled]
             low = offset + sum(m for m in moves if m < 0)
             high = offset + sum(m for m in moves if m > 0)
@@ -288,7 +287,7 @@ class Evaluator:
                 length = before + max(0, math.ceil(high) + 1)
             shape.append(max(length, 1))
             place.append(slice(before, before + last + 1, gap) if n else slice(0, 0))
-            moved.append(Affine(tuple(scaled), offset + before))
+            moved.append(Affine(scaled, offset + before))
         _check_memory("the border that pad needs", math.prod(shape))
         out = np.full(shape, outside, dtype=self.dtype)
         out[tuple(place)] = array

@@ -17,6 +17,7 @@ statement or a reduction binds them.
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,9 +69,28 @@ class Affine(Node):
         return None
 
     @property
+    def denominator(self) -> int:
+        """The common denominator of the coefficients and the offset."""
+        return math.lcm(self.offset.denominator, *(c.denominator for _, c in self.terms))
+
+    @property
     def whole(self) -> bool:
         """True when every value of the indices gives a whole number."""
-        return self.offset.denominator == 1 and all(c.denominator == 1 for _, c in self.terms)
+        return self.denominator == 1
+
+    def times(self, q: Fraction | int) -> Affine:
+        """The form with every coefficient and the offset multiplied by q."""
+        return affine(((n, c * q) for n, c in self.terms), self.offset * q)
+
+    def at(self, values: Mapping[str, Affine]) -> Affine:
+        """The form with indices replaced by forms."""
+        terms: list[tuple[str, Fraction]] = []
+        offset = self.offset
+        for name, c in self.terms:
+            new = values.get(name, bare(name))
+            terms += [(n, c * k) for n, k in new.terms]
+            offset += c * new.offset
+        return affine(terms, offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,13 +393,7 @@ def substitute_axis(axis: Axis, values: Mapping[str, Affine]) -> Axis:
                 raise ValueError(f"the grouped index {name} has no affine replacement")
             names.append(new)
         return Group(tuple(names))
-    terms: list[tuple[str, Fraction]] = []
-    offset = axis.offset
-    for name, c in axis.terms:
-        new_axis = values.get(name, bare(name))
-        terms += [(n, c * k) for n, k in new_axis.terms]
-        offset += c * new_axis.offset
-    return affine(terms, offset)
+    return axis.at(values)
 
 
 def number(axis: Affine) -> Expr:

@@ -99,9 +99,15 @@ def shape(t: str, sizes: Any) -> tuple[int, ...]:
 
 def floats(t: str, a: Any) -> Array:
     """The array given for t as float64, in row-major order."""
+    array = numbers(t, a)
+    return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+
+
+def numbers(t: str, a: Any) -> Array:
+    """The array given for t, its floats or integers as they are, anything else as float64."""
     array = _real(t, a)
     try:
-        return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+        return array.astype(np.float64) if array.dtype.kind == "O" else array
     except (TypeError, ValueError, OverflowError):
         raise FormulaError(f"{t} holds a number beyond float64", hint=_REAL_HINT) from None
 

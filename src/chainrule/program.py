@@ -276,8 +276,11 @@ class Program:
     # ------------------------------------------------------------ what it is given
 
     def _ranges(self, shapes: Mapping[str, Shape]) -> Ranges:
-        numeric(self._system, shapes)  # so that a mistake is shown in the text as it was written
-        return numeric(self._expanded, shapes)
+        try:
+            return numeric(self._expanded, shapes)
+        except FormulaError:
+            numeric(self._system, shapes)  # raises at the text as it was written
+            raise
 
     def _matched(self, named: Mapping[str, Any]) -> dict[str, Any]:
         """What was given for the inputs, under their own names."""

@@ -23,8 +23,9 @@ from chainrule.check.grain import grain_of
 from chainrule.check.judge import Judge
 from chainrule.check.report import CheckReport, Diagnosis, Kink, StepReport, entry_text
 from chainrule.check.table import EXPLANATIONS, SLIPS, Slip
-from chainrule.check.work import Work, canonical, near
+from chainrule.check.work import Work, near
 from chainrule.errors import FormulaError
+from chainrule.notation.indices import canonical
 from chainrule.program import Program
 
 __all__ = ["SLIPS", "CheckReport", "Diagnosis", "Kink", "Slip", "StepReport", "check"]

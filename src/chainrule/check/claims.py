@@ -15,7 +15,7 @@ from chainrule.check.estimate import tolerance
 from chainrule.check.judge import Judge
 from chainrule.check.normal import Normal, TooLarge
 from chainrule.check.report import CheckReport, Diagnosis, entry_text
-from chainrule.check.work import Work, as_floats, canonical, near
+from chainrule.check.work import Work, as_floats, near
 from chainrule.derive import expand
 from chainrule.derive.backward import differentiate
 from chainrule.errors import FormulaError
@@ -23,6 +23,7 @@ from chainrule.evaluate import evaluate
 from chainrule.expr import Size
 from chainrule.functions import Array
 from chainrule.notation import parse, statement
+from chainrule.notation.indices import canonical
 from chainrule.program import Program
 from chainrule.ranges import Shape, numeric, symbolic
 from chainrule.system import Problem, Statement, System

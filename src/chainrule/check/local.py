@@ -227,8 +227,7 @@ def _unit_stride(axis: Axis) -> Axis:
     if not isinstance(axis, Affine):
         return axis
     if not axis.whole:
-        d = math.lcm(axis.offset.denominator, *(c.denominator for _, c in axis.terms))
-        return affine(((n, c * d) for n, c in axis.terms), axis.offset * d)
+        return axis.times(axis.denominator)
     if len(axis.terms) > 1 and any(abs(c) > 1 for _, c in axis.terms):
         return affine(((n, 1 if c > 0 else -1) for n, c in axis.terms), axis.offset)
     return axis

@@ -11,8 +11,9 @@ import numpy as np
 from chainrule.check.diagnose import diagnose
 from chainrule.check.judge import Judge
 from chainrule.check.report import Diagnosis, StepReport
-from chainrule.check.work import Work, canonical, near, needed_for, run
+from chainrule.check.work import Work, near, needed_for, run
 from chainrule.errors import FormulaError
+from chainrule.notation.indices import canonical
 
 
 def split(

@@ -12,25 +12,20 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from chainrule.derive import expand
 from chainrule.derive.backward import Backward, differentiate
 from chainrule.errors import FormulaError
 from chainrule.evaluate import evaluate
 from chainrule.expr import Access, Expr, Grad, rebuild, walk
 from chainrule.functions import Array
+from chainrule.given import floats
 from chainrule.notation import statement
+from chainrule.notation.indices import canonical
 from chainrule.program import Program
 from chainrule.ranges import Ranges, Shape, numeric
 from chainrule.system import Statement, System
 
 Values = dict[str, Array]
-
-
-def canonical(name: str) -> str:
-    """d_x is δx."""
-    return "δ" + name[2:] if name.startswith("d_") and len(name) > 2 else name
 
 
 @lru_cache(maxsize=16384)
@@ -174,9 +169,8 @@ class Work:
             if t not in known and t != "δ" + self.of:
                 raise FormulaError(f"this program has no tensor {t}", hint=near(t, known))
         if self.backward is not None:  # so that a mistake is shown in the text as it was written
-            numeric(self.forward, {t: a.shape for t, a in values.items() if t in known}) if all(
-                t in values for t in self.forward.inputs
-            ) else None
+            if all(t in values for t in self.forward.inputs):
+                numeric(self.forward, {t: a.shape for t, a in values.items() if t in known})
         for s in self.order:
             if all(t in values for t in s.mentions):
                 try:
@@ -199,14 +193,10 @@ class Work:
 def as_floats(name: str, a: Any) -> Array:
     """A float64 array in row-major order; raises FormulaError where it holds no real numbers."""
     try:
-        array = np.asarray(a)
-        if array.dtype.kind not in "biuf":
-            if array.dtype.kind != "O":
-                raise TypeError(f"its dtype is {array.dtype}")
-            array = array.astype(np.float64)
-    except (TypeError, ValueError) as e:
-        raise FormulaError(f"{name} is not an array of real numbers: {e}") from None
-    return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+        return floats(name, a)
+    except FormulaError as e:
+        message = f"{name} is not an array of real numbers: {e.message}"
+        raise FormulaError(message, hint=e.hint) from None
 
 
 def renamed_tensors(e: Expr, names: Mapping[str, str]) -> Expr:

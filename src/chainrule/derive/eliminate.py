@@ -72,12 +72,11 @@ def solve(
             rest.append(eq)
     inner_order = sorted(inner, key=lambda n: n not in covered)
     for eq in rest:
-        form = _apply(eq.form, out.values)
+        form = eq.form.at(out.values)
         left = affine([*form.terms, (eq.free, -1)], form.offset)
         unknown = dict(left.terms)
         name = _choose(unknown, outer, inner_order, out.values)
         if name is None:
-            form = _apply(eq.form, out.values)
             out.brackets.append(Compare("==", number(form), number(bare(eq.free))))
             continue
         c = unknown[name]
@@ -85,7 +84,7 @@ def solve(
             ((n, -k / c) for n, k in _free_first(left, eq.free) if n != name), -left.offset / c
         )
         for other, old in out.values.items():
-            out.values[other] = _apply(old, {name: value})
+            out.values[other] = old.at({name: value})
         out.values[name] = value
     return out
 
@@ -107,13 +106,3 @@ def _choose(
         if open_:
             return (unit or open_)[0]
     return None
-
-
-def _apply(form: Affine, values: dict[str, Affine]) -> Affine:
-    terms: list[tuple[str, Fraction]] = []
-    offset = form.offset
-    for name, c in form.terms:
-        new = values.get(name, bare(name))
-        terms += [(n, c * k) for n, k in new.terms]
-        offset += c * new.offset
-    return affine(terms, offset)

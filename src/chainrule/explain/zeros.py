@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import lcm, prod
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -131,7 +131,7 @@ class Reasons:
         where, fraction, outside = [], [], []
         for n, axis in zip(self.work.before[f.tensor].shape, f.axes, strict=True):
             assert isinstance(axis, Affine)
-            d = lcm(axis.offset.denominator, *(c.denominator for _, c in axis.terms))
+            d = axis.denominator
             spot: Codes = np.full(shape, int(axis.offset * d), dtype=np.int64)
             for name, c in axis.terms:
                 spot = spot + int(c * d) * counter[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -239,9 +238,7 @@ class Accesses(Points):
         for lane in range(used):
             offset, inside = self.whole(0), I1(1)
             for k, (a, stride) in enumerate(zip(positions(e), buffer.strides, strict=True)):
-                d = 1
-                for c in (a.offset, *(c for _, c in a.terms)):
-                    d = math.lcm(d, c.denominator)
+                d = a.denominator
                 at = self.linear([(m, int(c * d)) for m, c in a.terms], int(a.offset * d), point)
                 position = self.spread(Linear(at.value, at.constant + at.lanes * lane))
                 if d > 1:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import FormulaError
+from chainrule.given import numbers
 from chainrule.native import cache, host, memory, report
 from chainrule.native.driver import module_of
 from chainrule.native.loops import batch_axes
@@ -61,25 +62,6 @@ def check_threads(threads: Any) -> int:
     if not isinstance(threads, (int, np.integer)) or isinstance(threads, bool) or threads < 1:
         raise FormulaError(f"threads={threads!r} is not a number of threads", hint="threads=2")
     return int(threads)
-
-
-def real_array(t: str, a: Any) -> Array:
-    """What was given for a tensor, as an array of floats or integers."""
-    try:
-        array = np.asarray(a)
-    except ValueError as e:
-        raise FormulaError(f"{t} is not an array: {e}", hint="rows of one length") from None
-    if array.dtype.kind in "biuf":
-        return array
-    try:
-        if array.dtype.kind != "O":
-            raise TypeError
-        return array.astype(np.float64)
-    except (TypeError, ValueError):
-        raise FormulaError(
-            f"{t} does not hold real numbers, its dtype is {array.dtype}",
-            hint="give integers or floats",
-        ) from None
 
 
 def code_for(made: Layout, dtype: str, use_cache: bool) -> Code:
@@ -149,7 +131,7 @@ class Compiled:
         if call is None:
             matched = arrays if self._match is None else self._match(arrays)
             self._check_names(matched)
-            given = [real_array(t, matched[t]) for t in self._inputs]
+            given = [numbers(t, matched[t]) for t in self._inputs]
             call = self._prepare(given, outputs)
         if call.is_small:
             call.asked = outputs if outputs is None else list(outputs)
@@ -181,7 +163,7 @@ class Compiled:
             return report.report(self._code.layout)
         self(**arrays)
         code = Code(self._code.layout, self.dtype, profile=True)
-        given = [real_array(t, arrays[t]) for t in self._inputs]
+        given = [numbers(t, arrays[t]) for t in self._inputs]
         ranges = numeric(
             self.system, dict(zip(self._inputs, (a.shape for a in given), strict=True))
         )

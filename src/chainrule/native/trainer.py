@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from chainrule.errors import FormulaError
 from chainrule.expr import Grad, walk
+from chainrule.given import numbers
 from chainrule.native.compile import (
     check_dtype,
     check_threads,
     code_for,
     machine_for,
-    real_array,
 )
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Instance, address_of, multiply_adds
@@ -65,7 +65,7 @@ class Trainer:
         if missing:
             raise FormulaError(f"the state lacks {', '.join(sorted(missing))}")
         self._state: dict[str, Array] = {
-            t: np.array(real_array(t, a), dtype=self.dtype, order="C") for t, a in state.items()
+            t: np.array(numbers(t, a), dtype=self.dtype, order="C") for t, a in state.items()
         }
         self._data = tuple(t for t in system.inputs if t not in state)
         self._batch = batch_axes(system, frozenset(self._data))
@@ -79,7 +79,7 @@ class Trainer:
     def put(self, /, **arrays: Any) -> None:
         """Overwrite tensors of the state, a learning rate say; their shapes stay."""
         for t, a in arrays.items():
-            array = real_array(t, a)
+            array = numbers(t, a)
             if t not in self._state or array.shape != self._state[t].shape:
                 shapes = ", ".join(f"{n}{list(x.shape)}" for n, x in self._state.items())
                 raise FormulaError(
@@ -158,7 +158,7 @@ class Trainer:
             )
         arrays = {}
         for t in self._data:
-            a = real_array(t, data[t])
+            a = numbers(t, data[t])
             dtype = np.dtype(np.int64) if a.dtype.kind in "biu" else self.dtype
             arrays[t] = np.require(a, dtype, ("C", "A"))
             if a.ndim == 0:

@@ -215,22 +215,22 @@ class IndexReader(Places):
             case ast.Name():
                 return affine([(self.index_name(node), 1)])
             case ast.UnaryOp(op=ast.USub(), operand=a):
-                return _scaled(self.affine(a, tensor), Fraction(-1))
+                return self.affine(a, tensor).times(Fraction(-1))
             case ast.UnaryOp(op=ast.UAdd(), operand=a):
                 return self.affine(a, tensor)
             case ast.BinOp(left=a, op=ast.Add() | ast.Sub() as op, right=b):
                 x, y = self.affine(a, tensor), self.affine(b, tensor)
-                y = y if isinstance(op, ast.Add) else _scaled(y, Fraction(-1))
+                y = y if isinstance(op, ast.Add) else y.times(Fraction(-1))
                 return affine([*x.terms, *y.terms], x.offset + y.offset)
             case ast.BinOp(left=a, op=ast.Mult() | ast.Div() as op, right=b):
                 x, y = self.affine(a, tensor), self.affine(b, tensor)
                 if isinstance(op, ast.Div):
                     if not y.terms and y.offset:
-                        return _scaled(x, 1 / y.offset)
+                        return x.times(1 / y.offset)
                 elif not x.terms:
-                    return _scaled(y, x.offset)
+                    return y.times(x.offset)
                 elif not y.terms:
-                    return _scaled(x, y.offset)
+                    return x.times(y.offset)
         self.fail(
             node,
             f"{self.segment(node)} is not an affine index",
@@ -263,7 +263,3 @@ class IndexReader(Places):
                 "numbers reach from 5e-324 to 1.8e308; more than that is inf",
             )
         return Fraction(text)
-
-
-def _scaled(a: Affine, c: Fraction) -> Affine:
-    return affine(((n, c * k) for n, k in a.terms), c * a.offset)

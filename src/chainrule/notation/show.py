@@ -131,19 +131,11 @@ def show_axis(axis: Axis) -> str:
     if axis.whole:
         return affine_text(axis)
     # a fraction: the common denominator is written once, as in (p-m)/2
-    d = 1
-    for c in (axis.offset, *(c for _, c in axis.terms)):
-        d = d * c.denominator // _gcd(d, c.denominator)
-    scaled = Affine(tuple((n, c * d) for n, c in axis.terms), axis.offset * d)
+    d = axis.denominator
+    scaled = axis.times(d)
     inner = affine_text(scaled)
     alone = scaled.bare is not None or not scaled.terms
     return f"{inner}/{d}" if alone else f"({inner})/{d}"
-
-
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a
 
 
 def affine_text(a: Affine) -> str:
