@@ -24,7 +24,7 @@ from chainrule.system import System
 Array = NDArray[Any]
 DTYPES = ("float32", "float64")
 _SMALL = 1 << 12  # bytes: arrays below are copied in, which costs less than asking where they are
-_FEW_ROWS = 4  # fewer samples than this, each much work, are split up inside
+_FEW_ROWS = 2  # fewer samples than this, each much work, are split up inside
 _WORTH_SPLITTING = 20_000_000  # multiply-adds of a sample
 _PROFILE_CALLS = 20
 WORTH_THREADS = 3_000_000  # multiply-adds of a call: waking a thread takes as long

@@ -15,6 +15,7 @@ to whole vectors.  Each buffer ends with a vector's worth of room.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ Extent = int | None
 OWN = frozenset({"static", "batch", "block", "lanes"})
 ALIGNMENT = 64
 _PAGE, _SKEW = 4096, 1088
+_SPREAD = 8  # lines of a sample from which on samples are kept apart
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Buffer:
         """The distance of neighbours on each axis."""
         out, step = [], 1
         for axis in reversed(range(len(self.sizes))):
-            out.append(step)
+            out.append(self.row if axis == 0 and self.batched else step)
             step *= self.stored(axis)
         return tuple(reversed(out))
 
@@ -87,8 +89,16 @@ class Buffer:
 
     @property
     def row(self) -> int:
-        """Elements of one sample, or of the whole tensor where it has no batch axis."""
-        return math.prod(self.stored(axis) for axis in range(len(self.sizes)))
+        """Elements of one sample, or of the whole tensor where it has no batch axis.
+
+        Of the engine's own tensors a sample takes an odd number of lines: the same element of
+        many samples then does not fall into one set of the cache.
+        """
+        n = math.prod(self.stored(axis) for axis in range(len(self.sizes)))
+        line = ALIGNMENT // self.element
+        if not self.batched or self.place not in OWN or n < _SPREAD * line:
+            return n
+        return (-(-n // line) | 1) * line
 
     def room(self, axis: int) -> int:
         """Elements that may be written behind an axis' size without touching another element."""
@@ -127,4 +137,41 @@ def address_of(array: NDArray[Any]) -> int:
 
 def new_array(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array that native code reads or writes.  A test puts it against such a page, too."""
-    return np.empty(shape, dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < _REUSED:
+        return np.empty(shape, dtype)
+    # The array and all its views keep the loan; when the last is gone, the memory comes back.
+    return np.asarray(_Loan(_taken(size), size)).view(dtype).reshape(shape)
+
+
+class _Loan:
+    """Memory lent to one result.  Fresh pages would cost more than many a convolution."""
+
+    def __init__(self, memory: _Memory, size: int) -> None:
+        self.memory = memory
+        start = -address_of(memory.bytes) % ALIGNMENT
+        self.__array_interface__ = memory.bytes[start : start + size].__array_interface__
+
+    def __del__(self) -> None:
+        if self.memory.bytes.nbytes <= _KEPT:
+            _spare.append(self.memory)
+
+
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    bytes: NDArray[np.uint8]
+
+
+_REUSED, _KEPT = 1 << 18, 1 << 25  # bytes: smaller results are not worth it, larger ones not kept
+_spare: deque[_Memory] = deque(maxlen=4)
+
+
+def _taken(size: int) -> _Memory:
+    for memory in list(_spare):
+        if memory.bytes.nbytes == size + ALIGNMENT:
+            try:
+                _spare.remove(memory)
+            except ValueError:  # another thread was faster
+                continue
+            return memory
+    return _Memory(np.empty(size + ALIGNMENT, np.uint8))

@@ -10,6 +10,7 @@ import ctypes
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -77,44 +78,7 @@ class _Worker:
 
     def work(self) -> None:
         while True:
-            self.tasks.get()()
-
-
-class _Job:
-    """One entry of several threads into native code, where they wait for each other.
-
-    The first worker starts the others: an interrupt, which only ever reaches the main thread,
-    then finds either all of them on their way or none.
-    """
-
-    def __init__(self, pool: _Pool, code: Code, call: int, workers: list[_Worker]) -> None:
-        self.pool, self.code, self.call, self.workers = pool, code, call, workers
-        self.finished, self.lock, self.left = threading.Event(), threading.Lock(), len(workers)
-
-    def start(self) -> None:
-        for k, worker in enumerate(self.workers[1:], 1):
-            worker.tasks.put(partial(self.enter, k))
-        self.enter(0)
-
-    def enter(self, thread: int) -> None:
-        self.code.run(self.call, thread)
-        with self.lock:
-            self.left -= 1
-            if self.left:
-                return
-        self.pool.take_back(self.workers)
-        self.finished.set()
-
-    def wait(self) -> None:
-        """Return when all threads are back, and only then let an interrupt through."""
-        interrupt: KeyboardInterrupt | None = None
-        while not self.finished.is_set():
-            try:
-                self.finished.wait()
-            except KeyboardInterrupt as e:
-                interrupt = e
-        if interrupt is not None:
-            raise interrupt
+            self.tasks.get()()  # nothing of a task is kept while the next is waited for
 
 
 class _Pool:
@@ -123,22 +87,33 @@ class _Pool:
     def __init__(self) -> None:
         self.lock, self.idle, self.process = threading.Lock(), list[_Worker](), os.getpid()
 
-    def run(self, code: Code, call: int, threads: int) -> None:
-        """Every thread runs `code`; returns when all are back."""
-        if threads == 1:
-            code.run(call, 0)
+    def run(self, instance: Instance) -> None:
+        """This thread and workers run the code together; returns when all of it is done."""
+        enter, call = instance.code.run, instance.address
+        if instance.threads == 1:
+            enter(call, 0)
             return
         if self.process != os.getpid():
             self.__init__()  # type: ignore[misc]
         with self.lock:
-            workers = [self.idle.pop() if self.idle else _Worker() for _ in range(threads)]
-        job = _Job(self, code, call, workers)
-        workers[0].tasks.put(job.start)
-        job.wait()
+            others = [self.idle.pop() if self.idle else _Worker()
+                      for _ in range(instance.threads - 1)]  # fmt: skip
+        starts: list[partial[None]] = [
+            partial(worker.tasks.put, partial(_enter, instance, k))
+            for k, worker in enumerate(others, 1)
+        ]
+        try:
+            # They wait for each other inside, so an interrupt must find all on their way or none.
+            # It can come between two of Python's own instructions only: here is just one.
+            deque(map(partial.__call__, [*starts, partial(enter, call, 0)]), maxlen=0)
+        finally:
+            with self.lock:
+                self.idle += others  # the last of them may still be on their way out
 
-    def take_back(self, workers: list[_Worker]) -> None:
-        with self.lock:
-            self.idle += workers
+
+def _enter(instance: Instance, thread: int) -> None:
+    """A worker's part; it keeps the memory alive until it is out."""
+    instance.code.run(instance.address, thread)
 
 
 _pool = _Pool()
@@ -230,7 +205,7 @@ class Instance:
 
     def run(self) -> None:
         """Enter native code with the tables as they are."""
-        _pool.run(self.code, self.address, self.threads)
+        _pool.run(self)
 
 
 def multiply_adds(layout: Layout, rows: int) -> int:

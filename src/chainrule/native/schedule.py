@@ -29,6 +29,7 @@ from chainrule.native.loops import Nest, positions
 _NEAR = 1 << 18  # numbers that the second level of the cache holds
 _LATENCY = 4.0  # cycles until an accumulator can be added to again
 _UNUSED = 4  # registers kept free of accumulators
+_PARTS = 8  # of a loop that threads share
 _BATCH = 64  # samples that a sum over the whole batch is taken to have
 _ROWS = tuple(range(1, 17))
 
@@ -91,7 +92,7 @@ def plan(nest: Nest, machine: Machine, block: int) -> Plan:
     if width == 1:
         vector = None
     tile = _cheapest(nest, machine, vector, width, block)
-    order = _order(nest, tile, vector)
+    order = _order(nest, tile, vector, width)
     return Plan(nest, order, tile, vector, width, _methods(nest, {*tile, vector}))
 
 
@@ -285,15 +286,22 @@ def _read(nest: Nest, a: Access, within: Reduce, vector: str | None) -> _Read:
     return _Read(frozenset(a.free), last, vector in a.free, max(1, min(16, *along, 16)))
 
 
-def _order(nest: Nest, tile: Mapping[str, int], vector: str | None) -> tuple[str, ...]:
+def _order(
+    nest: Nest, tile: Mapping[str, int], vector: str | None, width: int
+) -> tuple[str, ...]:
     """Plain loops, then the vector's, then the tile's rows: what a vector reads stays near.
 
     Where all vectors together read more weights than the cache holds, their loop is the first.
+    Threads share the first loop of a nest without samples: it is one with parts for many.
     """
     plain = [n for n in nest.loops if n not in tile]
     rows = [n for n in nest.loops if n in tile and n != vector]
+    if nest.sample is None:
+        plain.sort(key=lambda n: -min(nest.extents[n] or _BATCH, _PARTS))
     if vector and _weights(nest, vector) > _NEAR // 4:
-        return (vector, *plain, *rows)
+        parts = (nest.extents[vector] or 0) // (tile[vector] * width)
+        if nest.sample or parts >= min(_PARTS, *(nest.extents[n] or _BATCH for n in plain)):
+            return (vector, *plain, *rows)
     return (*plain, *([vector] if vector else []), *rows)
 
 
