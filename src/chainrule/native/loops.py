@@ -307,7 +307,7 @@ def residue_nests(nest: Nest) -> list[Nest]:
         if any(extents[n] == 0 for n in split):
             continue
         body = simplify_zeros(_solve(substitute(nest.body, values), inner, extents))
-        store = tuple(_into(a, values) for a in nest.store)
+        store = tuple(into(a, values) for a in nest.store)
         made.append(_without_single(replace(nest, store=store, body=body, extents=extents)))
     return made
 
@@ -328,7 +328,8 @@ def _class_size(n: Extent, modulus: int, rest: int) -> int:
     return max(0, -(-(n - rest) // modulus))
 
 
-def _into(a: Affine, values: Mapping[str, Affine]) -> Affine:
+def into(a: Affine, values: Mapping[str, Affine]) -> Affine:
+    """An axis with values in place of indices."""
     replaced = substitute(Access("", (a,), None), values)
     assert isinstance(replaced, Access)
     axis = replaced.axes[0]
@@ -387,7 +388,7 @@ def _without_single(nest: Nest) -> Nest:
     return replace(
         nest,
         loops=tuple(n for n in nest.loops if n not in gone),
-        store=tuple(_into(a, gone) for a in nest.store),
+        store=tuple(into(a, gone) for a in nest.store),
         body=substitute(nest.body, gone),
         extents={n: d for n, d in nest.extents.items() if n not in gone},
     )

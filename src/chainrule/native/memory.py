@@ -27,7 +27,7 @@ Extent = int | None
 OWN = frozenset({"static", "batch", "block", "lanes"})
 ALIGNMENT = 64
 _PAGE, _SKEW = 4096, 1088
-_SPREAD = 8  # lines of a sample from which on samples are kept apart
+_MANY = 8  # lines of the cache
 
 
 @dataclass
@@ -89,16 +89,9 @@ class Buffer:
 
     @property
     def row(self) -> int:
-        """Elements of one sample, or of the whole tensor where it has no batch axis.
-
-        Of the engine's own tensors a sample takes an odd number of lines: the same element of
-        many samples then does not fall into one set of the cache.
-        """
+        """Elements of one sample, or of the whole tensor where it has no batch axis."""
         n = math.prod(self.stored(axis) for axis in range(len(self.sizes)))
-        line = ALIGNMENT // self.element
-        if not self.batched or self.place not in OWN or n < _SPREAD * line:
-            return n
-        return (-(-n // line) | 1) * line
+        return spread(n, self.element) if self.batched and self.place in OWN else n
 
     def room(self, axis: int) -> int:
         """Elements that may be written behind an axis' size without touching another element."""
@@ -108,6 +101,15 @@ class Buffer:
     def bytes(self, rows: int, slack: int = 0) -> int:
         """What it takes for so many samples."""
         return (self.row * (rows if self.batched else 1) + slack) * self.element
+
+
+def spread(n: int, element: int) -> int:
+    """So many elements or a few more: of many lines of the cache, an odd number.
+
+    Elements that are so far apart do not fall into the same few sets of the cache.
+    """
+    line = ALIGNMENT // element
+    return n if n < _MANY * line else (-(-n // line) | 1) * line
 
 
 Allocator = Callable[[Sequence[int]], tuple[list[int], object]]

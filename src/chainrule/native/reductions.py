@@ -132,11 +132,16 @@ class Reductions(Accesses):
         return self.spread(self.linear(terms, 0, point))
 
     def binder_order(self, e: Reduce) -> list[str]:
-        """The bound indices, outermost loop first: those that end early, then as written."""
+        """The bound indices, outermost loop first: those that end early, then as written.
+
+        Innermost are those along which a tensor lies in memory.
+        """
         trimmed = {self.methods[k][5:] for k in self.methods if self.methods[k].startswith("trim:")}
         if e.op == "argmax":
             return list(e.names)
-        return sorted(e.names, key=lambda n: n not in trimmed)
+        near = {n for a in walk(e.body) if isinstance(a, Access) and a.axes
+                for n in a.axes[-1].names}  # fmt: skip
+        return sorted(e.names, key=lambda n: (n not in trimmed, n in near))
 
     def copies(self, e: Reduce, op: str, names: list[str], points: int) -> int:
         """Accumulators per point: several where few points would leave the adders waiting."""

@@ -8,7 +8,7 @@ point goes into that one; and what is read against the grain of memory is copied
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from chainrule.expr import (
@@ -30,36 +30,15 @@ from chainrule.expr import (
     rename_bound,
     walk,
 )
+from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, replaced
 from chainrule.native.loops import Nest, hoist_batch_sums, nest_of, open_indices, positions
-from chainrule.native.memory import Buffer
-from chainrule.native.schedule import Machine, Plan, plan, settle
-from chainrule.ranges import Ranges
-from chainrule.system import System
 
 _IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row
 _LANE_BYTES = 1 << 22  # a sum larger than this is not kept once for each lane
-NEW = "⁺"
-
-Shape = tuple[int | None, ...]
 
 
-class Rewriter:
-    """The nests of a system and the passes over them; `shapes` grows with the tensors they make."""
-
-    def __init__(
-        self, system: System, ranges: Ranges, batch: Mapping[str, bool], wanted: Sequence[str],
-        integers: frozenset[str], machine: Machine, block: int, train: bool,
-    ) -> None:  # fmt: skip
-        self.system, self.ranges, self.batch = system, ranges, batch
-        self.wanted, self.integers, self.machine = tuple(wanted), integers, machine
-        self.block, self.train = block, train
-        self.shapes: dict[str, Shape] = {
-            t: (None, *s[1:]) if t in batch else s for t, s in ranges.shapes.items()
-        }
-        self.inputs = set(system.inputs)
-        self.buffers: dict[str, Buffer] = {}
-        self.products: dict[Expr, str] = {}
-        self.results = {t: t + NEW if t in system.updates else t for t in wanted}
+class Rewriter(Copies):
+    """The passes; each takes nests and gives nests."""
 
     def nests(self) -> list[Nest]:
         opened = (
@@ -160,9 +139,6 @@ class Rewriter:
                 return False
         return True
 
-    def has_batch(self, t: str) -> bool:
-        return bool(self.shapes[t]) and self.shapes[t][0] is None
-
     def inlined(self, nests: list[Nest]) -> list[Nest]:
         """Put a shared nest into the one nest that reads it, where it reads just its own point."""
         made = list(nests)
@@ -174,7 +150,7 @@ class Rewriter:
             reads = [a for a in reader.accesses() if a.tensor == n.target]
             if reader.sample or len(reads) != 1 or reads[0].pad is not None:
                 continue
-            if _inside_reduction(reader.body, reads[0]) or _count(reader.body, reads[0]) > 1:
+            if inside_reduction(reader.body, reads[0]) or _count(reader.body, reads[0]) > 1:
                 continue
             merged = self.merged(n, reader, reads[0])
             if merged is not None:
@@ -205,114 +181,6 @@ class Rewriter:
         all_names = {**renamed, **{a: b.bare or a for a, b in names.items()}}
         body = rename_bound(n.body, all_names)
         return replace(reader, body=replaced(reader.body, read, body), extents=extents)
-
-    # ------------------------------------------------------------ copies
-
-    def rows_copied(self, nests: list[Nest]) -> list[Nest]:
-        """In training, the rows that the order picks are copied first."""
-        if not self.train:
-            return nests
-        names = {t: t + "▫" for t, given in self.batch.items() if given and t in self.inputs}
-        used = {t for n in nests for t in n.reads if t in names}
-        return [*(self.copy(t, names[t]) for t in self.system.inputs if t in used),
-                *(_renamed(n, names) for n in nests)]  # fmt: skip
-
-    def copy(self, t: str, name: str, order: Sequence[int] | None = None) -> Nest:
-        """A nest that copies a tensor, its axes in another order if one is given."""
-        shape = self.shapes[t]
-        axes = [bare("ijklmnpqrs"[k]) if n != 1 else affine((), 0)
-                for k, n in enumerate(shape)]  # fmt: skip
-        turned = [axes[k] for k in order] if order else axes
-        self.shapes[name] = tuple(shape[k] for k in order) if order else shape
-        loops = tuple(a.bare for a in turned if a.bare is not None)
-        extents = {a.bare: n for a, n in zip(axes, shape, strict=True) if a.bare is not None}
-        if t in self.integers:
-            self.integers |= {name}
-        return Nest(name, loops, tuple(turned), Access(t, tuple(axes), None), extents)
-
-    def turned(self, plans: list[Plan]) -> list[Plan]:
-        """Copies of tensors without samples whose neighbours along a vector index lie apart."""
-        made: dict[tuple[str, tuple[int, ...]], str] = {}
-        copies: list[Plan] = []
-        out = []
-        for p in plans:
-            n, swaps = p.nest, {}
-            for e in n.accesses():
-                if p.vector is None or self.has_batch(e.tensor) or e.pad is not None:
-                    continue
-                if e.tensor not in self.inputs or not _in_sum(n.body, e):
-                    continue
-                places = [k for k, a in enumerate(e.axes) if p.vector in a.names]
-                if len(places) != 1 or places[0] == len(e.axes) - 1:
-                    continue
-                if positions(e)[places[0]].bare != p.vector:
-                    continue
-                rest = [k for k in range(len(e.axes)) if k != places[0]]
-                order = (*rest, places[0])
-                if (e.tensor, order) not in made:
-                    name = made[e.tensor, order] = f"{e.tensor}ᵀ{len(made) or ''}"
-                    copies.append(plan(self.copy(e.tensor, name, order), self.machine, self.block))
-                swaps[e] = Access(made[e.tensor, order], tuple(e.axes[k] for k in order), None)
-            if swaps:
-                body = n.body
-                for old, new in swaps.items():
-                    body = replaced(body, old, new)
-                p = plan(replace(n, body=body), self.machine, self.block)
-            out.append(p)
-        return copies + out
-
-    def given_copied(self, plans: list[Plan]) -> list[Plan]:
-        """Given tensors that need a halo are copied into one."""
-        needs = {
-            e.tensor
-            for p in plans
-            for (e, _), m in p.methods.items()
-            if m == "halo" and e.tensor in self.inputs
-        }
-        if not needs:
-            return plans
-        names = {t: t + "▫" for t in needs}
-        copies = [plan(self.copy(t, names[t]), self.machine, self.block)
-                  for t in self.system.inputs if t in needs]  # fmt: skip
-        return copies + [settle(self.renamed_plan(p, names), self.shapes) for p in plans]
-
-    def copied_out(self, plans: list[Plan]) -> list[Plan]:
-        """Wanted tensors that need a halo are copied to the caller's arrays."""
-        out = []
-        halos = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
-        for t in self.wanted:
-            if t in halos and t not in self.system.updates:
-                self.results[t] = t + "▪"
-                out.append(plan(self.copy(t, t + "▪"), self.machine, self.block))
-        return out
-
-    def renamed_plan(self, p: Plan, names: Mapping[str, str]) -> Plan:
-        methods = {(_renamed_access(e, names), k): m for (e, k), m in p.methods.items()}
-        return replace(p, nest=_renamed(p.nest, names), methods=methods)
-
-
-def _renamed_access(e: Access, names: Mapping[str, str]) -> Access:
-    return Access(names.get(e.tensor, e.tensor), e.axes, e.pad)
-
-
-def _renamed(n: Nest, names: Mapping[str, str]) -> Nest:
-    def go(e: Expr) -> Expr:
-        e = rebuild(e, go)
-        return _renamed_access(e, names) if isinstance(e, Access) else e
-
-    return replace(n, body=go(n.body))
-
-
-def replaced(e: Expr, old: Expr, new: Expr) -> Expr:
-    return new if e is old else rebuild(e, lambda c: replaced(c, old, new))
-
-
-def _inside_reduction(e: Expr, x: Expr) -> bool:
-    return any(isinstance(r, Reduce) and any(y is x for y in walk(r.body)) for r in walk(e))
-
-
-def _in_sum(e: Expr, x: Expr) -> bool:
-    return _inside_reduction(e, x)
 
 
 def _count(e: Expr, x: Expr) -> int:

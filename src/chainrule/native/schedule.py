@@ -93,7 +93,12 @@ def plan(nest: Nest, machine: Machine, block: int) -> Plan:
         vector = None
     tile = _cheapest(nest, machine, vector, width, block)
     order = _order(nest, tile, vector, width)
-    return Plan(nest, order, tile, vector, width, _methods(nest, {*tile, vector}))
+    return with_methods(Plan(nest, order, tile, vector, width))
+
+
+def with_methods(p: Plan) -> Plan:
+    """The plan, with how each axis behind pad is dealt with."""
+    return replace(p, methods=_methods(p.nest, {*p.tile, p.vector}))
 
 
 def vector_index(nest: Nest) -> str | None:
@@ -286,9 +291,7 @@ def _read(nest: Nest, a: Access, within: Reduce, vector: str | None) -> _Read:
     return _Read(frozenset(a.free), last, vector in a.free, max(1, min(16, *along, 16)))
 
 
-def _order(
-    nest: Nest, tile: Mapping[str, int], vector: str | None, width: int
-) -> tuple[str, ...]:
+def _order(nest: Nest, tile: Mapping[str, int], vector: str | None, width: int) -> tuple[str, ...]:
     """Plain loops, then the vector's, then the tile's rows: what a vector reads stays near.
 
     Where all vectors together read more weights than the cache holds, their loop is the first.

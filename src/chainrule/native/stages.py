@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
+from chainrule.native.copies import NEW, replaced
 from chainrule.native.loops import positions, residue_nests
-from chainrule.native.memory import Buffer
-from chainrule.native.rewrite import NEW, Rewriter, replaced
+from chainrule.native.memory import Buffer, spread
+from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Machine, Plan, fused, plan, reach, settle
 from chainrule.ranges import Ranges
 from chainrule.system import System
@@ -246,7 +247,7 @@ class _Builder(Rewriter):
                 n = b.sizes[-1]
                 if n is not None and not b.low[-1] and not b.high[-1]:
                     width = self.machine.width(n)
-                    b.padded = -(-n // width) * width if width > 1 else n
+                    b.padded = spread(-(-n // width) * width if width > 1 else n, b.element)
 
     def set_lanes(self, stages: list[Stage]) -> None:
         for stage in stages:

@@ -1,0 +1,210 @@
+"""Copies: tensors put where, and in the order in which, nests read them best.
+
+The rows that a training order picks, weights that would be read against the grain of memory,
+tensors that need zeros around them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from chainrule.expr import Access, Expr, Reduce, affine, bare, rebuild, substitute, walk
+from chainrule.native.loops import Nest, into, positions
+from chainrule.native.memory import Buffer
+from chainrule.native.schedule import Machine, Plan, plan, settle, with_methods
+from chainrule.ranges import Ranges
+from chainrule.system import System
+
+NEW = "⁺"
+_PANEL = "ₚ"
+_PANEL_USES = 16  # results that read one weight, below which putting panels together does not pay
+
+Shape = tuple[int | None, ...]
+
+
+class Copies:
+    """What nests are made from; `shapes` grows with the tensors that they make."""
+
+    def __init__(
+        self, system: System, ranges: Ranges, batch: Mapping[str, bool], wanted: Sequence[str],
+        integers: frozenset[str], machine: Machine, block: int, train: bool,
+    ) -> None:  # fmt: skip
+        self.system, self.ranges, self.batch = system, ranges, batch
+        self.wanted, self.integers, self.machine = tuple(wanted), integers, machine
+        self.block, self.train = block, train
+        self.shapes: dict[str, Shape] = {
+            t: (None, *s[1:]) if t in batch else s for t, s in ranges.shapes.items()
+        }
+        self.inputs = set(system.inputs)
+        self.buffers: dict[str, Buffer] = {}
+        self.products: dict[Expr, str] = {}
+        self.results = {t: t + NEW if t in system.updates else t for t in wanted}
+
+    def has_batch(self, t: str) -> bool:
+        return bool(self.shapes[t]) and self.shapes[t][0] is None
+
+    def rows_copied(self, nests: list[Nest]) -> list[Nest]:
+        """In training, the rows that the order picks are copied first."""
+        if not self.train:
+            return nests
+        names = {t: t + "▫" for t, given in self.batch.items() if given and t in self.inputs}
+        used = {t for n in nests for t in n.reads if t in names}
+        return [*(self.copy(t, names[t]) for t in self.system.inputs if t in used),
+                *(_renamed(n, names) for n in nests)]  # fmt: skip
+
+    def copy(self, t: str, name: str, order: Sequence[int] | None = None) -> Nest:
+        """A nest that copies a tensor, its axes in another order if one is given."""
+        shape = self.shapes[t]
+        axes = [bare("ijklmnpqrs"[k]) if n != 1 else affine((), 0)
+                for k, n in enumerate(shape)]  # fmt: skip
+        turned = [axes[k] for k in order] if order else axes
+        self.shapes[name] = tuple(shape[k] for k in order) if order else shape
+        loops = tuple(a.bare for a in turned if a.bare is not None)
+        extents = {a.bare: n for a, n in zip(axes, shape, strict=True) if a.bare is not None}
+        if t in self.integers:
+            self.integers |= {name}
+        return Nest(name, loops, tuple(turned), Access(t, tuple(axes), None), extents)
+
+    def turned(self, plans: list[Plan]) -> list[Plan]:
+        """Copies of weights that a nest would read against the grain of memory.
+
+        Neighbours along the vector index may lie apart: then that axis comes last.  Or they are
+        many, and each tile of vectors reads pieces from rows far apart: then the pieces for one
+        tile, a panel, are put together, and the loop over panels is the first.
+        """
+        made: dict[tuple[str, int, int], str] = {}
+        copies: list[Plan] = []
+        out = []
+        for p in plans:
+            v, tile = p.vector, 0
+            if v is not None and self.has_panels(p):
+                tile = p.tile[v] * p.width
+            swaps: dict[Expr, tuple[str, int]] = {}
+            for e in p.nest.accesses():
+                place = self.weight_axis(p, e)
+                if place is None or (not tile and place == len(e.axes) - 1):
+                    continue
+                key = e.tensor, place, tile
+                if key not in made:
+                    made[key] = f"{e.tensor}{'ᴾ' if tile else 'ᵀ'}{len(made) or ''}"
+                    nest = self.copy_last(e.tensor, made[key], place, tile)
+                    copies.append(plan(nest, self.machine, self.block))
+                swaps[e] = made[key], place
+            out.append(self.swapped(p, swaps, tile) if swaps else p)
+        return copies + out
+
+    def weight_axis(self, p: Plan, e: Access) -> int | None:
+        """The axis along which a sum reads a given tensor without samples by vectors."""
+        if p.vector is None or self.has_batch(e.tensor) or e.pad is not None:
+            return None
+        if e.tensor not in self.inputs or not inside_reduction(p.nest.body, e):
+            return None
+        places = [k for k, a in enumerate(e.axes) if p.vector in a.names]
+        if len(places) != 1 or positions(e)[places[0]].bare != p.vector:
+            return None
+        return places[0]
+
+    def has_panels(self, p: Plan) -> bool:
+        """Whether a plan goes through its weights tile by tile, and often enough."""
+        n, v = p.nest, p.vector
+        assert v is not None
+        size, tile = n.extents[v] or 0, p.tile[v] * p.width
+        uses = math.prod(n.extents[i] or 1 for i in n.loops if i != v)
+        return p.order[0] == v and size > tile and size % tile == 0 and uses >= _PANEL_USES
+
+    def copy_last(self, t: str, name: str, place: int, tile: int) -> Nest:
+        """A nest that copies a tensor with one axis last; or that axis's tiles first, too."""
+        n = self.copy(t, name)
+        axis = n.store[place]
+        rest = [a for k, a in enumerate(n.store) if k != place]
+        if not tile:
+            order = [k for k in range(len(n.store)) if k != place]
+            return self.copy(t, name, [*order, place])
+        v = axis.bare
+        size = n.extents[v or ""]
+        assert v is not None
+        assert size is not None
+        first = v + _PANEL
+        store = (bare(first), *rest, axis)
+        body = substitute(n.body, {v: affine([(first, tile), (v, 1)])})
+        extents = {**n.extents, first: size // tile, v: tile}
+        shape = self.shapes[name]
+        self.shapes[name] = (size // tile, *(s for k, s in enumerate(shape) if k != place), tile)
+        loops = tuple(a.bare for a in store if a.bare is not None)
+        return Nest(name, loops, store, body, extents)
+
+    def swapped(self, p: Plan, swaps: Mapping[Expr, tuple[str, int]], tile: int) -> Plan:
+        """The plan with copies read in place of weights, panel by panel if they are in panels."""
+        n, v = p.nest, p.vector
+        assert v is not None
+        axes = (bare(v + _PANEL),) if tile else ()
+        split = {v: affine([(v + _PANEL, tile), (v, 1)])} if tile else {}
+
+        def go(e: Expr) -> Expr:
+            if e in swaps:
+                name, place = swaps[e]
+                old = positions(e)  # type: ignore[arg-type]
+                rest = (a for k, a in enumerate(old) if k != place)
+                return Access(name, (*axes, *rest, old[place]), None)
+            if isinstance(e, Access):
+                return substitute(e, split)
+            return rebuild(e, go)
+
+        if not tile:
+            return plan(replace(n, body=go(n.body)), self.machine, self.block)
+        extents = {**n.extents, v + _PANEL: (n.extents[v] or 0) // tile, v: tile}
+        store = tuple(into(a, split) for a in n.store)
+        loops = (v + _PANEL, *n.loops)
+        nest = replace(n, loops=loops, store=store, body=go(n.body), extents=extents)
+        return with_methods(replace(p, nest=nest, order=(v + _PANEL, *p.order)))
+
+    def given_copied(self, plans: list[Plan]) -> list[Plan]:
+        """Given tensors that need a halo are copied into one."""
+        needs = {
+            e.tensor
+            for p in plans
+            for (e, _), m in p.methods.items()
+            if m == "halo" and e.tensor in self.inputs
+        }
+        if not needs:
+            return plans
+        names = {t: t + "▫" for t in needs}
+        copies = [plan(self.copy(t, names[t]), self.machine, self.block)
+                  for t in self.system.inputs if t in needs]  # fmt: skip
+        return copies + [settle(self.renamed_plan(p, names), self.shapes) for p in plans]
+
+    def copied_out(self, plans: list[Plan]) -> list[Plan]:
+        """Wanted tensors that need a halo are copied to the caller's arrays."""
+        out = []
+        halos = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
+        for t in self.wanted:
+            if t in halos and t not in self.system.updates:
+                self.results[t] = t + "▪"
+                out.append(plan(self.copy(t, t + "▪"), self.machine, self.block))
+        return out
+
+    def renamed_plan(self, p: Plan, names: Mapping[str, str]) -> Plan:
+        methods = {(_renamed_access(e, names), k): m for (e, k), m in p.methods.items()}
+        return replace(p, nest=_renamed(p.nest, names), methods=methods)
+
+
+def _renamed_access(e: Access, names: Mapping[str, str]) -> Access:
+    return Access(names.get(e.tensor, e.tensor), e.axes, e.pad)
+
+
+def _renamed(n: Nest, names: Mapping[str, str]) -> Nest:
+    def go(e: Expr) -> Expr:
+        e = rebuild(e, go)
+        return _renamed_access(e, names) if isinstance(e, Access) else e
+
+    return replace(n, body=go(n.body))
+
+
+def replaced(e: Expr, old: Expr, new: Expr) -> Expr:
+    return new if e is old else rebuild(e, lambda c: replaced(c, old, new))
+
+
+def inside_reduction(e: Expr, x: Expr) -> bool:
+    return any(isinstance(r, Reduce) and any(y is x for y in walk(r.body)) for r in walk(e))
