@@ -116,6 +116,8 @@ def answers(case: Case, arrays: Mapping[str, Any], exact: bool) -> oracle.Machin
     machine = oracle.Machine(case.text, arrays, exact)
     seeded = frozenset([*case.reals, *machine.assigned])
     machine.seeds = [(seeded, 1)]
+    for name in machine.assigned:  # so that `closest` knows every decision
+        machine.cells(name)
     return machine
 
 

@@ -50,7 +50,7 @@ class Machine:
         self.formulas: dict[str, Formula | None] = {}
         self.memory: dict[str, dict[Point, Number]] = {}
         self.inner: dict[str, Machine] = {}
-        self.closest = math.inf  # how near the nearest decision (a max, a sign) was to a tie
+        self.closest = math.inf  # how near a decision (a max, a sign) was to a tie, short of one
 
     def number(self, value: Any) -> Number:
         if isinstance(value, float) and not math.isfinite(value):
@@ -112,7 +112,8 @@ class Machine:
 
     def decided(self, a: Number, b: Number) -> None:
         gap = abs(a - b)
-        self.closest = min(self.closest, gap if gap == gap else 0)
+        if gap != 0:
+            self.closest = min(self.closest, gap if gap == gap else 0)
 
     def best(self, values: Sequence[Number], largest: bool) -> tuple[int, Number]:
         """The first of the largest (or smallest), and its place; a NaN wins, for it propagates."""
