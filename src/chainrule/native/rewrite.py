@@ -30,7 +30,7 @@ from chainrule.expr import (
     rename_bound,
     walk,
 )
-from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, replaced
+from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, renamed, replaced
 from chainrule.native.loops import Nest, hoist_batch_sums, nest_of, open_indices, positions
 
 _IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row
@@ -58,6 +58,25 @@ class Rewriter(Copies):
                 self.shapes.setdefault(part.target, tuple(part.extents[i] for i in part.loops))
             made += parts
         return made
+
+    def aliased(self, nests: list[Nest]) -> list[Nest]:
+        """Without plain copies: what one reads is read in its place, or is made in its place."""
+        for k in reversed(range(len(nests))):
+            n, e = nests[k], nests[k].body
+            if not isinstance(e, Access) or e.axes != n.store or e.pad is not None:
+                continue
+            t, source = n.target, e.tensor
+            private = {t, source} - {*self.inputs, *self.wanted, *self.system.updates}
+            if self.shapes[t] != self.shapes[source] or source in self.integers or not private:
+                continue
+            if t.endswith(NEW) or source in self.system.updates:
+                continue
+            gone, stays = (t, source) if t in private else (source, t)
+            nests = [
+                renamed(replace(m, target=stays if m.target == gone else m.target), {gone: stays})
+                for m in (*nests[:k], *nests[k + 1 :])
+            ]
+        return nests
 
     def factored(self, n: Nest) -> list[Nest]:
         """Give factors that a sum would work out again at every step a tensor of their own."""

@@ -149,11 +149,16 @@ def _cheapest(
     sizes = {n: block if nest.extents[n] is None else (nest.extents[n] or 0) for n in nest.loops}
     vectors = -(-sizes[vector] // width) if vector else 1
     limit = machine.registers - _UNUSED
+    least = 1
+    if len(work.reads) > 1 and all(r.by_vector for r in work.reads):
+        # A window slides over vectors (depthwise): neighbours share what they read, and it has to
+        # stay in registers, too; both halves of a pair of lines are used at once.
+        rows, limit, least = rows[:1], limit // 2, min(2, vectors)
     best, cost = base, math.inf
     for names in itertools.chain([()], ((r,) for r in rows), itertools.combinations(rows, 2)):
         choices = [_counts(sizes[r], limit) for r in names]
         outside = _outside(nest, {*names, vector} if vector else set(names))
-        for u in [u for u in (1, 2, 3, 4) if u <= vectors] if vector else [1]:
+        for u in [u for u in (1, 2, 3, 4) if least <= u <= vectors] if vector else [1]:
             for counts in itertools.product(*choices):
                 if math.prod(counts) * u > limit:
                     continue

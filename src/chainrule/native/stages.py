@@ -109,7 +109,7 @@ class _Builder(Rewriter):
     """From nests to stages."""
 
     def build(self, objective: str | None) -> Layout:
-        nests = [n for n in self.nests() for n in self.factored(n)]
+        nests = [n for n in self.aliased(self.nests()) for n in self.factored(n)]
         nests = [n for n in nests for n in self.collected(n)]
         nests = self.inlined(nests)
         nests = [part for n in nests for part in residue_nests(n)]
@@ -117,7 +117,7 @@ class _Builder(Rewriter):
         plans = [plan(n, self.machine, self.block) for n in nests]
         plans = self.turned(plans)
         plans = [settle(p, self.shapes) for p in plans]
-        plans = self.given_copied(plans)
+        plans = self.given_copied(self.peeled(plans))
         plans += self.copied_out(plans)
         levels = self.levels(plans)
         in_place = self.in_place(plans, levels) if self.train else set()
