@@ -11,16 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chainrule.expr import Access, Expr, Reduce, affine, bare, rebuild, substitute, walk
+from chainrule.native.borders import pieces
 from chainrule.native.loops import Nest, into, positions
 from chainrule.native.memory import Buffer
-from chainrule.native.schedule import Machine, Plan, plan, reach, settle, with_methods
+from chainrule.native.schedule import Machine, Plan, plan, settle, with_methods
 from chainrule.ranges import Ranges
 from chainrule.system import System
 
 NEW = "⁺"
 _PANEL = "ₚ"
-_COPY_USES = 256  # readings of an element that outweigh its being copied
-_BORDER = 8  # values of an index that may be nests of their own
 _PANEL_USES = 16  # results that read one weight, below which putting panels together does not pay
 
 Shape = tuple[int | None, ...]
@@ -163,56 +162,8 @@ class Copies:
         return with_methods(replace(p, nest=nest, order=(v + _PANEL, *p.order)))
 
     def peeled(self, plans: list[Plan]) -> list[Plan]:
-        """Nests that read a little beyond a given tensor, few times each element: cut in pieces.
-
-        The inner piece reads inside only, each value of the border is a piece of its own, and
-        the tensor needs no copy with zeros around it.
-        """
-        return [piece for p in plans for piece in self.pieces(p)]
-
-    def pieces(self, p: Plan) -> list[Plan]:
-        n = p.nest
-        beyond = [(e, k) for (e, k), m in p.methods.items()
-                  if m == "halo" and e.tensor in self.inputs]  # fmt: skip
-        names = {i for e, k in beyond for i in positions(e)[k].names if i in n.loops}
-        if len(names) != 1 or any(self.uses(n, e) > _COPY_USES for e, _ in beyond):
-            return [p]
-        (name,) = names
-        size = n.extents[name]
-        assert size is not None
-        low, high = 0, size
-        for e, k in beyond:
-            a, length = positions(e)[k], self.shapes[e.tensor][k]
-            c = dict(a.terms).get(name, 0)
-            if c <= 0 or length is None:
-                return [p]
-            least, most = reach(replace(n, extents={**n.extents, name: 1}), a)
-            low = max(low, math.ceil(-least / c))
-            high = min(high, math.floor((length - 1 - most) / c) + 1)
-        if high - low < p.tile.get(name, 1) or size - (high - low) > _BORDER:
-            return [p]
-        values = [affine([(name, 1)], low)]
-        values += [affine((), v) for v in (*range(low), *range(high, size))]
-        made = []
-        for value in values:
-            loops = n.loops if value.terms else tuple(i for i in n.loops if i != name)
-            piece = replace(
-                n, loops=loops, store=tuple(into(a, {name: value}) for a in n.store),
-                body=substitute(n.body, {name: value}),
-                extents={**n.extents, name: high - low} if value.terms
-                else {i: d for i, d in n.extents.items() if i != name},
-            )  # fmt: skip
-            q = replace(
-                p, nest=piece, order=tuple(i for i in p.order if i in piece.loops),
-                tile={i: d for i, d in p.tile.items() if i in piece.loops},
-            )  # fmt: skip
-            made.append(settle(with_methods(q), self.shapes))
-        return made
-
-    def uses(self, n: Nest, e: Access) -> float:
-        """How many times a nest reads an element of a tensor."""
-        elements = math.prod(d for d in self.shapes[e.tensor] if d is not None)
-        return math.prod(d for d in n.extents.values() if d is not None) / max(elements, 1)
+        """Nests that read beyond a given tensor's border cut up, where that beats a copy of it."""
+        return [q for p in plans for q in pieces(p, self.inputs, self.shapes)]
 
     def given_copied(self, plans: list[Plan]) -> list[Plan]:
         """Given tensors that need a halo are copied into one."""

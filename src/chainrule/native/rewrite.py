@@ -139,7 +139,10 @@ class Rewriter(Copies):
         reads = [a for a in dict.fromkeys(walk(e.body)) if isinstance(a, Access)]
         sizes = [math.prod(self.shapes[a.tensor][1:]) for a in reads if self.has_batch(a.tensor)]  # type: ignore[arg-type]
         inner = [i for i in e.names if i != sample]
-        if len(inner) < 2 or sum(sizes) * self.machine.element < _IMAGE or n.sample:
+        results = math.prod(n.extents[i] or 1 for i in n.loops)
+        # at each row, all results are read and written
+        least = max(_IMAGE, 2 * results * self.machine.element)
+        if len(inner) < 2 or sum(sizes) * self.machine.element < least or n.sample:
             return (), e
         rows = (sample, inner[0])
         kept = tuple(b for b in e.binders if b[0] not in rows)

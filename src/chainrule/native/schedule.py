@@ -229,7 +229,8 @@ def _cost(
         step = max(fma, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
         vectors = counts.get(vector, 0) if vector else 0
         if work.steps * vectors * width > _NEAR // 2 and nest.lane is None:
-            step += 3 * vectors * per_load  # the weights come from further away
+            # the weights come from further away, if they cannot be put together in panels
+            step += (3 if sizes[vector or ""] % (vectors * width) else 1) * vectors * per_load
         total += times * (work.steps * step + 8 + 2 * points)
     return outer * total * outside
 
