@@ -11,7 +11,7 @@ from chainrule.native.loops import Nest, into, positions
 from chainrule.native.schedule import Plan, reach, settle, with_methods
 
 Shapes = Mapping[str, Sequence[int | None]]
-_COPY_USES = 256  # readings of an element that outweigh its being copied
+COPY_USES = 256  # readings of an element that outweigh its being copied
 _PIECES = 9  # nests that one is cut into
 
 
@@ -38,7 +38,7 @@ def pieces(p: Plan, inputs: Container[str], shapes: Shapes) -> list[Plan]:
     n = p.nest
     beyond = [(e, k) for (e, k), m in p.methods.items()
               if m == "halo" and e.tensor in inputs]  # fmt: skip
-    if any(_uses(n, e, shapes) > _COPY_USES for e, _ in beyond):
+    if any(uses(n, e, shapes) > COPY_USES for e, _ in beyond):
         return [p]
     cuts: dict[str, _Cut] = {}
     for e, k in beyond:
@@ -103,7 +103,7 @@ def _cut_up(p: Plan, c: _Cut) -> list[Plan]:
     return made
 
 
-def _uses(n: Nest, e: Access, shapes: Shapes) -> float:
+def uses(n: Nest, e: Access, shapes: Shapes) -> float:
     """How many times a nest reads an element of a tensor."""
     elements = math.prod(d for d in shapes[e.tensor] if d is not None)
     return math.prod(d for d in n.extents.values() if d is not None) / max(elements, 1)

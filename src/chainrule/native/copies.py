@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chainrule.expr import Access, Expr, Reduce, affine, bare, rebuild, substitute, walk
-from chainrule.native.borders import pieces
+from chainrule.native.borders import COPY_USES, pieces, uses
 from chainrule.native.loops import Nest, into, positions
-from chainrule.native.memory import Buffer
+from chainrule.native.memory import Buffer, spread
 from chainrule.native.schedule import Machine, Plan, plan, settle, with_methods
 from chainrule.ranges import Ranges
 from chainrule.system import System
 
 NEW = "⁺"
 _PANEL = "ₚ"
+_NEAR_SETS = 1024  # bytes: places that far apart share a sixteenth of the sets of a cache
 _PANEL_USES = 16  # results that read one weight, below which putting panels together does not pay
 
 Shape = tuple[int | None, ...]
@@ -166,19 +167,30 @@ class Copies:
         return [q for p in plans for q in pieces(p, self.inputs, self.shapes)]
 
     def given_copied(self, plans: list[Plan]) -> list[Plan]:
-        """Given tensors that need a halo are copied into one."""
-        needs = {
-            e.tensor
-            for p in plans
-            for (e, _), m in p.methods.items()
-            if m == "halo" and e.tensor in self.inputs
-        }
+        """Given tensors that need a halo, or whose samples lie badly, are copied into one."""
+        needs = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
+        needs |= {e.tensor for p in plans for e in p.nest.accesses() if self.lies_badly(p.nest, e)}
+        needs &= self.inputs
         if not needs:
             return plans
         names = {t: t + "▫" for t in needs}
         copies = [plan(self.copy(t, names[t]), self.machine, self.block)
                   for t in self.system.inputs if t in needs]  # fmt: skip
         return copies + [settle(self.renamed_plan(p, names), self.shapes) for p in plans]
+
+    def lies_badly(self, n: Nest, e: Access) -> bool:
+        """Whether a sum goes often through places of a tensor that share few sets of the cache."""
+        if not self.has_batch(e.tensor) or e.tensor not in self.inputs or e.tensor in self.integers:
+            return False
+        row, element = self.shapes[e.tensor][-1] or 0, self.machine.element
+        return (
+            spread(row, element) != row
+            and row * element % _NEAR_SETS == 0
+            and len(e.axes) > 2
+            and not any(i not in n.loops for i in e.axes[-1].names)
+            and inside_reduction(n.body, e)
+            and uses(n, e, self.shapes) > COPY_USES
+        )
 
     def copied_out(self, plans: list[Plan]) -> list[Plan]:
         """Wanted tensors that need a halo are copied to the caller's arrays."""

@@ -228,7 +228,7 @@ def _cost(
         copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
         step = max(fma, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
         vectors = counts.get(vector, 0) if vector else 0
-        if work.steps * vectors * width > _NEAR // 2 and nest.lane is None:
+        if work.steps * vectors * width > _NEAR // 4 and nest.lane is None:
             # the weights come from further away, if they cannot be put together in panels
             step += (3 if sizes[vector or ""] % (vectors * width) else 1) * vectors * per_load
         total += times * (work.steps * step + 8 + 2 * points)
