@@ -16,8 +16,8 @@ from chainrule.native import cache, host, memory, report
 from chainrule.native.driver import module_of
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Code, Instance, address_of, multiply_adds, optimised
-from chainrule.native.schedule import Machine
 from chainrule.native.stages import Layout, block_of, description, layout
+from chainrule.native.tiles import Machine
 from chainrule.ranges import Shape, numeric
 from chainrule.system import System
 

@@ -14,7 +14,8 @@ from chainrule.expr import Access, Expr, Reduce, affine, bare, rebuild, substitu
 from chainrule.native.borders import COPY_USES, pieces, uses
 from chainrule.native.loops import Nest, into, positions
 from chainrule.native.memory import Buffer, spread
-from chainrule.native.schedule import Machine, Plan, plan, settle, with_methods
+from chainrule.native.schedule import Plan, plan, settle, with_methods
+from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges
 from chainrule.system import System
 
@@ -31,11 +32,11 @@ class Copies:
 
     def __init__(
         self, system: System, ranges: Ranges, batch: Mapping[str, bool], wanted: Sequence[str],
-        integers: frozenset[str], machine: Machine, block: int, train: bool,
+        integers: frozenset[str], machine: Machine, train: bool,
     ) -> None:  # fmt: skip
         self.system, self.ranges, self.batch = system, ranges, batch
         self.wanted, self.integers, self.machine = tuple(wanted), integers, machine
-        self.block, self.train = block, train
+        self.block, self.train = 1, train
         self.shapes: dict[str, Shape] = {
             t: (None, *s[1:]) if t in batch else s for t, s in ranges.shapes.items()
         }

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from chainrule.expr import Access, Reduce, walk
 from chainrule.native.kernel import tensors_of
 from chainrule.native.loops import Nest, positions
-from chainrule.native.schedule import Plan, main_sum
+from chainrule.native.schedule import Plan
 from chainrule.native.stages import Layout
+from chainrule.native.tiles import main_sum
 from chainrule.notation.show import expression, show_axis
 
 _INDENT = "    "

@@ -210,7 +210,7 @@ class Instance:
 
 def multiply_adds(layout: Layout, rows: int) -> int:
     """Products summed in one step, roughly: what decides whether more threads are worth it."""
-    from chainrule.native.schedule import main_sum
+    from chainrule.native.tiles import main_sum
 
     total = 0
     for p in layout.plans:

@@ -1,61 +1,21 @@
 """How a nest is walked: its vector index, the register tile, the order of its loops.
 
 Every nest goes the same way: loops, then a tile of points, whose values the evaluator works out
-together, then their stores.  What is chosen here is which index shares a register and which
-neighbours share what they read.  The choice is the cheapest by a small model of one core: what a
-reduction's step takes in multiply-adds and loads, and how much of the last tile is wasted.
+together, then their stores.  What is chosen here is which index shares a register and which loop
+is outside which; and how reading outside a tensor is dealt with.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
-from chainrule.expr import (
-    ZERO,
-    Access,
-    Affine,
-    Expr,
-    Mul,
-    Reduce,
-    children,
-    walk,
-)
+from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, children, walk
 from chainrule.native.loops import Nest, positions
+from chainrule.native.tiles import BATCH, NEAR, Machine, cheapest
 
-_NEAR = 1 << 18  # numbers that the second level of the cache holds
-_LATENCY = 4.0  # cycles until an accumulator can be added to again
-_UNUSED = 4  # registers kept free of accumulators
 _PARTS = 8  # of a loop that threads share
-_BATCH = 64  # samples that a sum over the whole batch is taken to have
-_ROWS = tuple(range(1, 17))
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the choice depends on: bytes of a register, how many there are, bytes of a number."""
-
-    vector_bytes: int
-    registers: int
-    element: int
-
-    def width(self, n: int) -> int:
-        """How many of n neighbours go into one register: the fewest cycles, then the widest."""
-        best, cost = 1, math.inf
-        width = self.vector_bytes // self.element
-        while width >= 2:
-            cycles = -(-n // width) * max(1.0, width * self.element / 32)
-            if cycles < cost * 0.9 and (width <= n or width // 2 < n):
-                best, cost = width, cycles
-            width //= 2
-        return best if n > 1 else 1
-
-    def cycles(self, width: int) -> float:
-        """Cycles of one vector multiply-add, or of one vector load."""
-        return max(0.5, width * self.element / 64)
 
 
 @dataclass(frozen=True)
@@ -91,7 +51,7 @@ def plan(nest: Nest, machine: Machine, block: int) -> Plan:
     width = machine.width(n) if n is not None else 1
     if width == 1:
         vector = None
-    tile = _cheapest(nest, machine, vector, width, block)
+    tile = cheapest(nest, machine, vector, width, block)
     order = _order(nest, tile, vector, width)
     return with_methods(Plan(nest, order, tile, vector, width))
 
@@ -102,178 +62,13 @@ def with_methods(p: Plan) -> Plan:
 
 
 def vector_index(nest: Nest) -> str | None:
-    """The index of neighbouring results: the last on the last axis."""
-    if not nest.store:
+    """The index of neighbouring results: the last on the last axis that has one."""
+    last = next((a for a in reversed(nest.store) if a.terms), None)
+    if last is None:
         return None
-    last = nest.store[-1]
     unit = [n for n, c in last.terms if c == 1] or [n for n, _ in last.terms]
     name = unit[-1] if unit else None
     return None if name is None or nest.extents[name] is None else name
-
-
-# ---------------------------------------------------------------- the tile
-
-
-@dataclass(frozen=True)
-class _Work:
-    """A nest as the cost model sees it: its reduction's length and what one step reads."""
-
-    steps: int
-    reads: tuple[_Read, ...]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """An access in the reduction: its indices, those of its last axis, and what runs along that.
-
-    run   steps of the reduction that stay on one line of the cache
-    """
-
-    names: frozenset[str]
-    last: frozenset[str]
-    by_vector: bool
-    run: int
-
-
-def _cheapest(
-    nest: Nest, machine: Machine, vector: str | None, width: int, block: int
-) -> dict[str, int]:
-    work = main_sum(nest, vector, block)
-    base = {vector: 1} if vector else {}
-    if work is None or work.steps < 4:
-        row = _crossing(nest, vector)
-        return {**base, row: width} if row is not None and width > 1 else base
-    stored = {n for a in nest.store for n in a.names}
-    # of equals, the nearest in memory
-    rows = [n for n in reversed(nest.loops) if n != vector and n in stored]
-    sizes = {n: block if nest.extents[n] is None else (nest.extents[n] or 0) for n in nest.loops}
-    vectors = -(-sizes[vector] // width) if vector else 1
-    limit = machine.registers - _UNUSED
-    least = 1
-    if len(work.reads) > 1 and all(r.by_vector for r in work.reads):
-        # A window slides over vectors (depthwise): neighbours share what they read, and it has to
-        # stay in registers, too; both halves of a pair of lines are used at once.
-        rows, limit, least = rows[:1], limit // 2, min(2, vectors)
-    best, cost = base, math.inf
-    for names in itertools.chain([()], ((r,) for r in rows), itertools.combinations(rows, 2)):
-        choices = [_counts(sizes[r], limit) for r in names]
-        outside = _outside(nest, {*names, vector} if vector else set(names))
-        for u in [u for u in (1, 2, 3, 4) if least <= u <= vectors] if vector else [1]:
-            for counts in itertools.product(*choices):
-                if math.prod(counts) * u > limit:
-                    continue
-                tile = dict(zip(names, counts, strict=True))
-                if vector:
-                    tile[vector] = u
-                if _registers(work, tile) > machine.registers:
-                    continue
-                c = _cost(nest, machine, work, tile, sizes, vector, width, outside)
-                if c < cost * 0.999:
-                    best, cost = tile, c
-    return best
-
-
-def _crossing(nest: Nest, vector: str | None) -> str | None:
-    """For a copy that turns a tensor: the index that runs along memory where it is read."""
-    e = nest.body
-    if not isinstance(e, Access) or not e.axes or e.pad is not None:
-        return None
-    last = positions(e)[-1].bare
-    turns = vector is not None and vector in e.free and last not in (None, vector)
-    return last if turns and nest.extents.get(last or "") is not None else None
-
-
-def _registers(work: _Work, tile: Mapping[str, int]) -> int:
-    """Registers a step takes: accumulators, and what is read for more than one of them."""
-    points = math.prod(tile.values())
-    total = points + 1
-    for read in work.reads:
-        distinct = math.prod(c for n, c in tile.items() if n in read.names)
-        if distinct < points:
-            total += distinct
-    return total
-
-
-def _counts(n: int, limit: int) -> list[int]:
-    if n <= 1:
-        return [1]
-    return [r for r in _ROWS if 1 < r <= min(n, limit)] + ([n] if 16 < n <= limit else [])
-
-
-def _cost(
-    nest: Nest, machine: Machine, work: _Work, tile: Mapping[str, int],
-    sizes: Mapping[str, int], vector: str | None, width: int, outside: float,
-) -> float:  # fmt: skip
-    """Cycles of the whole nest, roughly."""
-    outer = math.prod(n for name, n in sizes.items() if name not in tile)
-    shapes = []
-    for name, count in tile.items():
-        n = -(-sizes[name] // width) if name == vector else sizes[name]
-        full, rest = divmod(n, count)
-        shapes.append([(count, full)] * bool(full) + [(rest, 1)] * bool(rest))
-    total = 0.0
-    for combination in itertools.product(*shapes):
-        counts = dict(zip(tile, (c for c, _ in combination), strict=True))
-        times = math.prod(t for _, t in combination)
-        points = math.prod(counts.values())
-        per_load = machine.cycles(width)
-        loads = 0.0
-        lines = 0.0
-        for read in work.reads:
-            distinct = math.prod(c for n, c in counts.items() if n in read.names)
-            loads += distinct * (per_load if read.by_vector else 0.5)
-            along = math.prod(c for n, c in counts.items() if n in read.last)
-            lines += distinct / (1 if read.by_vector else along) / read.run
-        fma = points * machine.cycles(width)
-        copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
-        step = max(fma, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
-        vectors = counts.get(vector, 0) if vector else 0
-        if work.steps * vectors * width > _NEAR // 4 and nest.lane is None:
-            # the weights come from further away, if they cannot be put together in panels
-            step += (3 if sizes[vector or ""] % (vectors * width) else 1) * vectors * per_load
-        total += times * (work.steps * step + 8 + 2 * points)
-    return outer * total * outside
-
-
-def _outside(nest: Nest, tile: set[str]) -> float:
-    """How much more work there is with zeros outside, for axes whose loops can't be trimmed."""
-    factor = 1.0
-    for e in nest.accesses():
-        for a in positions(e):
-            if e.pad is ZERO and len(a.terms) == 2 and tile & set(a.names) and a.whole:
-                factor *= _padded_share(nest, a)
-    return factor
-
-
-def _padded_share(nest: Nest, a: Affine) -> float:
-    """All pairs of two indices over those whose position is inside."""
-    (_, c), (_, d) = a.terms
-    n, m = (nest.extents[name] or 1 for name in a.names)
-    return _share(int(c), n, int(d), m, int(a.offset))
-
-
-@lru_cache(maxsize=1024)
-def _share(c: int, n: int, d: int, m: int, offset: int) -> float:
-    high = max(c * (n - 1), d * (m - 1), 1)  # about the tensor's last position
-    inside = sum(0 <= c * i + d * j + offset <= high for i in range(n) for j in range(m))
-    return n * m / max(inside, 1)
-
-
-def main_sum(nest: Nest, vector: str | None, block: int) -> _Work | None:
-    """The longest sum of products in the body."""
-    best: _Work | None = None
-    for e in walk(nest.body):
-        if not isinstance(e, Reduce) or e.op != "sum":
-            continue
-        rows = block if nest.sample else max(block, _BATCH)
-        steps = math.prod(nest.extents[n] or rows for n in e.names)
-        reads = tuple(
-            _read(nest, a, e, vector)
-            for a in dict.fromkeys(x for x in walk(e.body) if isinstance(x, Access))
-        )
-        if best is None or steps > best.steps:
-            best = _Work(steps, reads)
-    return best
 
 
 def _weights(nest: Nest, vector: str) -> int:
@@ -291,12 +86,6 @@ def _summed(nest: Nest, a: Access) -> bool:
                for e in walk(nest.body))  # fmt: skip
 
 
-def _read(nest: Nest, a: Access, within: Reduce, vector: str | None) -> _Read:
-    last = frozenset(a.axes[-1].names) if a.axes else frozenset()
-    along = [nest.extents[n] or 1 for n in last if n in within.names]
-    return _Read(frozenset(a.free), last, vector in a.free, max(1, min(16, *along, 16)))
-
-
 def _order(nest: Nest, tile: Mapping[str, int], vector: str | None, width: int) -> tuple[str, ...]:
     """Plain loops, then the vector's, then the tile's rows: what a vector reads stays near.
 
@@ -306,10 +95,10 @@ def _order(nest: Nest, tile: Mapping[str, int], vector: str | None, width: int) 
     plain = [n for n in nest.loops if n not in tile]
     rows = [n for n in nest.loops if n in tile and n != vector]
     if nest.sample is None:
-        plain.sort(key=lambda n: -min(nest.extents[n] or _BATCH, _PARTS))
-    if vector and _weights(nest, vector) > _NEAR // 4:
+        plain.sort(key=lambda n: -min(nest.extents[n] or BATCH, _PARTS))
+    if vector and _weights(nest, vector) > NEAR:
         parts = (nest.extents[vector] or 0) // (tile[vector] * width)
-        if nest.sample or parts >= min(_PARTS, *(nest.extents[n] or _BATCH for n in plain)):
+        if nest.sample or parts >= min(_PARTS, *(nest.extents[n] or BATCH for n in plain)):
             return (vector, *plain, *rows)
     return (*plain, *([vector] if vector else []), *rows)
 
@@ -443,6 +232,6 @@ def _joins(p: Plan, head: Plan, following: Sequence[Plan]) -> bool:
 
 
 def _long(nest: Nest) -> bool:
-    sizes = [math.prod(nest.extents[n] or _BATCH for n in e.names)
+    sizes = [math.prod(nest.extents[n] or BATCH for n in e.names)
              for e in walk(nest.body) if isinstance(e, Reduce)]  # fmt: skip
     return max(sizes, default=1) > 16

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
 from chainrule.native.copies import NEW, replaced
-from chainrule.native.loops import positions, residue_nests
+from chainrule.native.loops import Nest, positions, residue_nests
 from chainrule.native.memory import Buffer, spread
 from chainrule.native.rewrite import Rewriter
-from chainrule.native.schedule import Machine, Plan, fused, plan, reach, settle
+from chainrule.native.schedule import Plan, fused, plan, reach, settle
+from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges
 from chainrule.system import System
 
@@ -87,9 +88,10 @@ def layout(
     With `train`, updates go back to the tensors they update, and the batch's rows come in an
     order that is given at run time.
     """
+    builder = _Builder(system, ranges, batch or {}, wanted, integers, machine, train)
+    nests = builder.prepared()
     for block in _blocks(rows) if batch else (1,):
-        builder = _Builder(system, ranges, batch or {}, wanted, integers, machine, block, train)
-        made = builder.build(objective)
+        made = builder.build(nests, block, objective)
         rows = sum(b.bytes(block) for b in made.buffers.values() if b.place == "block")
         if rows <= _CACHE:
             break
@@ -108,12 +110,17 @@ def _blocks(rows: int) -> tuple[int, ...]:
 class _Builder(Rewriter):
     """From nests to stages."""
 
-    def build(self, objective: str | None) -> Layout:
+    def prepared(self) -> list[Nest]:
+        """The nests, whatever the block."""
         nests = [n for n in self.aliased(self.nests()) for n in self.factored(n)]
         nests = [n for n in nests for n in self.collected(n)]
         nests = self.inlined(nests)
         nests = [part for n in nests for part in residue_nests(n)]
-        nests = self.rows_copied(nests)
+        return self.rows_copied(nests)
+
+    def build(self, nests: Sequence[Nest], block: int, objective: str | None) -> Layout:
+        """Stages and buffers for blocks of so many samples."""
+        self.block, self.buffers = block, {}
         plans = [plan(n, self.machine, self.block) for n in nests]
         plans = self.turned(plans)
         plans = [settle(p, self.shapes) for p in plans]
