@@ -9,6 +9,7 @@ what it sums (a dense layer's weight gradient), computed from the whole batch in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -90,7 +91,10 @@ def layout(
     """
     builder = _Builder(system, ranges, batch or {}, wanted, integers, machine, train)
     nests = builder.prepared()
-    for block in _blocks(rows) if batch else (1,):
+    blocks = _blocks(rows) if batch else (1,)
+    for block in blocks:
+        if block != blocks[-1] and builder.sample_bytes(nests) * block > 2 * _CACHE:
+            continue  # most of it will have to be in a block
         made = builder.build(nests, block, objective)
         rows = sum(b.bytes(block) for b in made.buffers.values() if b.place == "block")
         if rows <= _CACHE:
@@ -117,6 +121,11 @@ class _Builder(Rewriter):
         nests = self.inlined(nests)
         nests = [part for n in nests for part in residue_nests(n)]
         return self.rows_copied(nests)
+
+    def sample_bytes(self, nests: Sequence[Nest]) -> int:
+        """What the tensors that the nests make take for a sample."""
+        shapes = [self.shapes[t] for t in {n.target for n in nests} if self.has_batch(t)]
+        return self.machine.element * sum(math.prod(n or 1 for n in shape) for shape in shapes)
 
     def build(self, nests: Sequence[Nest], block: int, objective: str | None) -> Layout:
         """Stages and buffers for blocks of so many samples."""
