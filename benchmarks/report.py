@@ -26,9 +26,10 @@ cost nothing, with its fused optimizer; chainrule gathers rows by an order, as t
 start from the same values, and their losses after four steps are compared before any time counts.
 `torch.compile` compiles the model and the loss for the one batch size. GFLOP/s count only the
 multiply-adds that the formulas ask for: none on padding, no input gradient of the first layer. The
-limit is a loop of independent multiply-adds on all cores, timed in the same rounds. Compile times
-are of new processes, from the program's text to the end of the first step, imports apart; memory
-is the peak resident size of a process that only trains, imports and data included.
+limit is a loop of independent multiply-adds on all cores, timed in the same rounds. Times to
+derive (from the program's text) and to compile (until the first step, whose own time is taken off)
+are of new processes, imports apart; warm is with the object code in the cache on disk. Memory is
+the peak resident size of a process that only trains, imports and data included.
 """
 
 
@@ -179,14 +180,14 @@ def _alone(run: dict[str, Any]) -> str:
     rows = []
     for name in FLOORS:
         times = compiled.get(name) or {}
-        cold, warm = times.get("cold_seconds"), times.get("warm_seconds")
+        seconds = [times.get(f"{kind}_seconds") for kind in ("derive", "cold", "warm")]
         used = memory.get(name, {})
         rows.append(
             [name]
-            + [f"{s:.2f} s" if s is not None else "-" for s in (cold, warm)]
+            + [f"{s:.2f} s" if s is not None else "-" for s in seconds]
             + [f"{v:,.0f} MiB" if v else "-" for v in (used.get("chainrule"), used.get("eager"))]
         )
-    return _table(["network", "cold", "warm", "memory", "PyTorch's"], rows)
+    return _table(["network", "derive", "compile, cold", "warm", "memory", "PyTorch's"], rows)
 
 
 def _missed(run: dict[str, Any]) -> list[str]:
