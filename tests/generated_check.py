@@ -95,7 +95,7 @@ def examine(case: Case, library: Any, again: bool) -> None:
     if case.dyadic or machine.closest > TIE:
         plain = {n: a.astype(float) for n, a in upstream.items()}
         compare(case, machine, p.run(**floats), g, g.run(**floats, **plain))
-    if case.rational:
+    if case.rational and not mean_of_nothing(case):
         machine = answers(case, case.arrays, exact=True)
         values = p.run(exact=True, **case.arrays)
         compare(case, machine, values, g, g.run(exact=True, **case.arrays, **upstream))
@@ -103,6 +103,11 @@ def examine(case: Case, library: Any, again: bool) -> None:
         differences(case, p, g, g.run(**floats))
     if again and any(f"δ{n}" in g.outputs for n in case.wrt or case.reals):
         examine(derived(case, g), library, again=False)
+
+
+def mean_of_nothing(case: Case) -> bool:
+    """Such a mean is 0/0, and so may be what it hands back: docs/language.md."""
+    return "mean[" in case.text and any(a.size == 0 for a in case.arrays.values())
 
 
 def same_text(library: Any, p: Any) -> None:
@@ -146,6 +151,8 @@ def compare(
             same(name, found[name], array, exact, scale, g)
     for name, array in slopes.items():
         if name in names and names[name] in found:
+            if mean_of_nothing(case) and np.isnan(np.asarray(found[names[name]], float)).all():
+                continue
             same(names[name], found[names[name]], array, exact, scale, g)
         elif name in case.reals and case.wrt is None:
             assert not any(array.flat), f"no δ{name}, yet it is not all 0, in\n{g}"
