@@ -156,7 +156,8 @@ class Copies:
             return rebuild(e, go)
 
         if not tile:
-            return plan(replace(n, body=go(n.body)), self.machine, self.block)
+            block = self.block * (2 if n.spread else 1)
+            return plan(replace(n, body=go(n.body)), self.machine, block)
         extents = {**n.extents, v + _PANEL: (n.extents[v] or 0) // tile, v: tile}
         store = tuple(into(a, split) for a in n.store)
         loops = (v + _PANEL, *n.loops)

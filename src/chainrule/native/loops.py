@@ -58,7 +58,7 @@ class Nest:
     """for loops: target[store] = body.
 
     `lane` is set where the body is a sum over samples, collected block by block: the index of
-    the samples in it.
+    the samples in it.  With `spread`, threads share out the results, not the samples.
     """
 
     target: str
@@ -67,11 +67,12 @@ class Nest:
     body: Expr
     extents: Mapping[str, Extent]
     lane: str | None = None
+    spread: bool = False
 
     @cached_property
     def sample(self) -> str | None:
         """The index that runs over a block's samples: on the result's first axis, or summed."""
-        if self.lane is not None:
+        if self.lane is not None or self.spread:
             return self.lane
         name = self.store[0].bare if self.store else None
         return name if name is not None and self.extents[name] is None else None

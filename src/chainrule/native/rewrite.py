@@ -32,6 +32,7 @@ from chainrule.expr import (
 )
 from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, renamed, replaced
 from chainrule.native.loops import Nest, hoist_batch_sums, nest_of, open_indices, positions
+from chainrule.native.tiles import NEAR
 
 _IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row
 _LANE_BYTES = 1 << 22  # a sum larger than this is not kept once for each lane
@@ -147,6 +148,15 @@ class Rewriter(Copies):
         rows = (sample, inner[0])
         kept = tuple(b for b in e.binders if b[0] not in rows)
         return rows, Reduce("sum", kept, e.body)
+
+    def spread_out(self, n: Nest) -> Nest:
+        """A dense layer of many weights: each is read once a sample, so it stays with one core."""
+        others = {i for i in n.loops if i != n.sample}
+        for e in n.accesses() if n.sample and n.lane is None else ():
+            size = math.prod(d or 0 for d in self.shapes[e.tensor])
+            if size > NEAR and inside_reduction(n.body, e) and others <= set(e.free):
+                return replace(n, spread=True)
+        return n
 
     def by_sample(self, e: Expr, sample: str) -> bool:
         """Whether e reads, of tensors with a batch, only the sample's own rows."""

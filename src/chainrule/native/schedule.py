@@ -98,7 +98,7 @@ def _order(nest: Nest, tile: Mapping[str, int], vector: str | None, width: int) 
         plain.sort(key=lambda n: -min(nest.extents[n] or BATCH, _PARTS))
     if vector and _weights(nest, vector) > NEAR:
         parts = (nest.extents[vector] or 0) // (tile[vector] * width)
-        if nest.sample or parts >= min(_PARTS, *(nest.extents[n] or BATCH for n in plain)):
+        if nest.sample or parts >= min([_PARTS, *(nest.extents[n] or BATCH for n in plain)]):
             return (vector, *plain, *rows)
     return (*plain, *([vector] if vector else []), *rows)
 

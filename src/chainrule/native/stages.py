@@ -120,7 +120,7 @@ class _Builder(Rewriter):
         nests = [n for n in nests for n in self.collected(n)]
         nests = self.inlined(nests)
         nests = [part for n in nests for part in residue_nests(n)]
-        return self.rows_copied(nests)
+        return [self.spread_out(n) for n in self.rows_copied(nests)]
 
     def sample_bytes(self, nests: Sequence[Nest]) -> int:
         """What the tensors that the nests make take for a sample."""
@@ -130,7 +130,9 @@ class _Builder(Rewriter):
     def build(self, nests: Sequence[Nest], block: int, objective: str | None) -> Layout:
         """Stages and buffers for blocks of so many samples."""
         self.block, self.buffers = block, {}
-        plans = [plan(n, self.machine, self.block) for n in nests]
+        plans = [
+            plan(n, self.machine, self.block * (_SHARES if n.spread else 1)) for n in nests
+        ]  # fmt: skip
         plans = self.turned(plans)
         plans = [settle(p, self.shapes) for p in plans]
         plans = self.given_copied(self.peeled(plans))
@@ -213,7 +215,7 @@ class _Builder(Rewriter):
     def needed_whole(self, plans: list[Plan], levels: list[int]) -> set[str]:
         """Tensors with samples that are read in a later stage, or by other samples, or wanted."""
         made = {p.nest.target: level for p, level in zip(plans, levels, strict=True)}
-        whole = set(self.results.values())
+        whole = {*self.results.values(), *(p.nest.target for p in plans if p.nest.spread)}
         for p, level in zip(plans, levels, strict=True):
             for e in p.nest.accesses():
                 if self.has_batch(e.tensor):
