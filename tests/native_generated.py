@@ -1,7 +1,8 @@
 """Native code on generated programs: python native_generated.py FIRST LAST [float32] [THREADS].
 
-Each program and its gradient are compared statement by statement with the reference, every buffer
-set against a page that nobody may touch, at its end for even seeds and at its start for odd ones.
+With chosen for FIRST, on those of native_programs.py.  Each program and its gradient are compared
+statement by statement with the reference, every buffer set against a page that nobody may touch,
+at its end for even seeds and at its start for odd ones.
 """
 
 from __future__ import annotations
@@ -11,23 +12,34 @@ import sys
 import numpy as np
 
 import chainrule.native.compile as compile_
+import native_programs
 from chainrule import Program
 from chainrule.native import memory
 from generate import program
 from guard import Guarded, guarded_array
 from native_check import check
+from native_programs import PROGRAMS
+
+
+def guard(side: str, dtype: str) -> None:
+    """Set every buffer of native code against a forbidden page."""
+    memory.allocate = Guarded(side, alignment=np.dtype(dtype).itemsize)
+    memory.new_array = lambda shape, kind: guarded_array(np.zeros(shape, kind), side)
+
+
+def chosen(dtype: str) -> None:
+    for name in PROGRAMS:
+        p, arrays = native_programs.case(name)
+        for side in ("start", "end"):
+            guard(side, dtype)
+            check(
+                p, dtype, 2, **{t: guarded_array(a.astype(dtype), side) for t, a in arrays.items()}
+            )
 
 
 def main(first: int, last: int, dtype: str = "float64", threads: str = "2") -> None:
-    compile_.WORTH_THREADS = 0  # small as they are, they run on several threads
     for seed in range(first, last):
-        side = "start" if seed % 2 else "end"
-        memory.allocate = Guarded(side, alignment=np.dtype(dtype).itemsize)
-
-        def new(shape: tuple[int, ...], kind: np.dtype, side: str = side) -> np.ndarray:
-            return guarded_array(np.zeros(shape, kind), side)
-
-        memory.new_array = new
+        guard("start" if seed % 2 else "end", dtype)
         case = program(seed, ties=seed % 3 == 0)
         arrays = case.floats()
         if case.upstream is not None:
@@ -42,4 +54,8 @@ def main(first: int, last: int, dtype: str = "float64", threads: str = "2") -> N
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    compile_.WORTH_THREADS = 0  # small as they are, they run on several threads
+    if sys.argv[1] == "chosen":
+        chosen(sys.argv[2])
+    else:
+        main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -17,11 +17,21 @@ HERE = os.path.dirname(__file__)
 PROGRAMS = 30  # of each type in a test run; python native_generated.py FIRST LAST for more
 
 
-@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
-@pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
-def test_generated_programs(dtype: str, first: int) -> None:
-    command = [sys.executable, "native_generated.py", str(first), str(first + PROGRAMS), dtype]
+def run(*words: str) -> None:
+    command = [sys.executable, "native_generated.py", *words]
     done = subprocess.run(
         command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
+@pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
+def test_generated_programs(dtype: str, first: int) -> None:
+    run(str(first), str(first + PROGRAMS), dtype)
+
+
+@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_chosen_programs(dtype: str) -> None:
+    run("chosen", dtype)

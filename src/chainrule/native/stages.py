@@ -175,7 +175,23 @@ class _Builder(Rewriter):
             levels.append(level)
         # the parts of one tensor run in one stage, so that it is whole when that ends
         last = {p.nest.target: level for p, level in zip(plans, levels, strict=True)}
-        return [last[p.nest.target] for p in plans]
+        return self.late([p.nest for p in plans], [last[p.nest.target] for p in plans])
+
+    def late(self, nests: list[Nest], levels: list[int]) -> list[int]:
+        """Copies of given samples wait for the stage that reads them, so that they stay near."""
+        for k, n in enumerate(nests):
+            if not n.sample or n.lane or n.target in self.results.values():
+                continue
+            if not self.inputs.issuperset(n.reads) or sum(m.target == n.target for m in nests) > 1:
+                continue
+            readers = [j for j, m in enumerate(nests) if n.target in m.reads]
+            mine = [
+                positions(e)[0].bare == nests[j].sample
+                for j in readers for e in nests[j].accesses() if e.tensor == n.target
+            ]  # fmt: skip
+            if mine and all(mine):
+                levels[k] = max(levels[k], min(levels[j] for j in readers))
+        return levels
 
     def copy_back(self, t: str) -> Plan:
         """An updated tensor whose old value is needed to the end is written at the end."""

@@ -49,10 +49,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Work:
-    """A nest as the cost model sees it: its reduction's length and what one step reads."""
+    """A nest as the cost model sees it: its reduction's length and what one step reads.
+
+    whole   the sum is over all samples, whose tensors no cache near the core holds
+    """
 
     steps: int
     reads: tuple[_Read, ...]
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ class _Model:
             lines += distinct / along / read.run
         copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
         cycles = max(points * self.per_load, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
+        if self.work.whole and self.far:
+            cycles += 3
         vectors = counts[-1] if self.vectors else 0
         if self.far and self.work.steps * vectors * self.width > NEAR:
             # the weights come from further away, if they cannot be put together in panels
@@ -229,7 +235,7 @@ def main_sum(nest: Nest, vector: str | None, block: int) -> Work | None:
             for a in dict.fromkeys(x for x in walk(e.body) if isinstance(x, Access))
         )
         if best is None or steps > best.steps:
-            best = Work(steps, reads)
+            best = Work(steps, reads, any(nest.extents[n] is None for n in e.names))
     return best
 
 

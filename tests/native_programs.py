@@ -1,0 +1,122 @@
+"""Programs that native code is tried on, each with sizes and with what is differentiated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule import Program
+
+# text, the shapes of its inputs, what is differentiated (None: nothing)
+PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
+    "strided, dilated, padded": (
+        "y[b,i:5,k] = sum[m,c](w[m,c,k] * pad(x)[b,2*i+3*m-2,c])",
+        {"x": (3, 11, 4), "w": (3, 4, 18)},
+        "y",
+    ),
+    "large images": (
+        "y[b,i:60,j:31,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,i+m-1,2*j+n-1,c])",
+        {"x": (3, 60, 62, 32), "w": (3, 3, 32, 20)},
+        "y",
+    ),
+    "three dimensions": (
+        "y[b,i,j,l,k] = sum[m,n,p](w[m,n,p,k] * x[b,i+m,2*j+n,l+2*p])",
+        {"x": (2, 5, 6, 7), "w": (2, 3, 2, 3)},
+        "y",
+    ),
+    "depthwise": (
+        "y[b,i:9,j:8,k] = sum[m,n](w[m,n,k] * pad(x)[b,i+m-1,j+n-1,k])",
+        {"x": (2, 9, 8, 20), "w": (3, 3, 20)},
+        "y",
+    ),
+    "depthwise and strided": (
+        "y[b,i:5,j:6,k] = sum[m,n](w[m,n,k] * pad(x)[b,2*i+m-1,2*j+n-1,k])",
+        {"x": (4, 9, 11, 32), "w": (3, 3, 32)},
+        "y",
+    ),
+    "wide": (  # its weights are put into panels
+        "y[b,i:6,j:5,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,i+m-1,j+n-1,c])",
+        {"x": (2, 6, 5, 64), "w": (3, 3, 64, 128)},
+        "y",
+    ),
+    "wide and pointwise": (  # its samples are copied apart
+        "y[b,i,k] = sum[c](w[c,k] * x[b,i,c])",
+        {"x": (4, 5, 256), "w": (256, 300)},
+        "y",
+    ),
+    "dense": (  # shared out by results
+        "y[b,k] = tanh(sum[i,c](w[i,c,k] * x[b,i,c]) + a[k])",
+        {"x": (20, 6, 90), "w": (6, 90, 130), "a": (130,)},
+        "y",
+    ),
+    "grouped": (
+        "y[b,i,(g,k)] = sum[m,c](w[g,m,c,k] * x[b,i+m,(g,c)])",
+        {"x": (2, 9, 6), "w": (3, 2, 2, 5)},
+        "y",
+    ),
+    "overlapping windows": (
+        "y[b,i,k] = max[m:3](x[b,2*i+m,k])\nE = sum[b,i,k](y[b,i,k]**2)",
+        {"x": (2, 12, 5)},
+        "E",
+    ),
+    "padded with minus infinity": (
+        "y[i:6,k] = max[m:3](pad(x, -inf)[i+m-1,k])",
+        {"x": (6, 5)},
+        "y",
+    ),
+    "batch normalisation": (
+        "μ[k] = mean[b](x[b,k])\n"
+        "v[k] = mean[b]((x[b,k] - μ[k])**2)\n"
+        "y[b,k] = γ[k] * (x[b,k] - μ[k]) / sqrt(v[k] + 0.001) + β[k]\n"
+        "E = sum[b,k](y[b,k]**3)",
+        {"x": (21, 17), "γ": (17,), "β": (17,)},
+        "E",
+    ),
+    "samples that meet": (
+        "s[b,c] = sum[k](x[b,k] * x[c,k])\n"
+        "p[b,c] = exp(s[b,c] - logsumexp[d](s[b,d]))\n"
+        "y[b,k] = sum[c](p[b,c] * x[c,k])",
+        {"x": (6, 5)},
+        "y",
+    ),
+    "groups": (
+        "y[(b,i),k] = x[b,(i,k)] * g[i]\nz[b,(k,i)] = y[(b,i),k] + g[i]",
+        {"x": (3, 8), "g": (2,)},
+        "z",
+    ),
+    "functions": (
+        "y[i] = exp(x[i]) + log(x[i]**2 + 1) + sigmoid(x[i])*tanh(x[i]) + gelu(x[i])\n"
+        "z[i] = silu(x[i]) - softplus(x[i]) + erf(x[i]) + sin(x[i])*cos(x[i]) + abs(x[i])\n"
+        "q[i] = sqrt(abs(x[i])) + sign(x[i]) + maximum(x[i], 0.3) + minimum(x[i], y[i])\n"
+        "r[i] = where(x[i] > 0, log(x[i]), x[i]**3) + (x[i]**2 + 1)**(1/3) + i*x[i]/2",
+        {"x": (37,)},
+        None,
+    ),
+    "reductions": (
+        "a = prod[i](x[i])\nb = min[i](x[i])\nc = argmax[i](x[i])\nd = logsumexp[i](x[i])\n"
+        "e = mean[i](x[i])\nf = sum[i](x[i]*(i > 3))\ng[i:size(x,0)] = sum[j](x[j]*(j <= i))",
+        {"x": (41,)},
+        None,
+    ),
+    "two updates that read each other": (
+        "E = sum[i](w[i]**2 * x[i])\n"
+        "m[i] = 0.9*m[i] + grad(E, w)[i]\n"
+        "w[i] = w[i] - 0.1*(0.9*m[i] + grad(E, w)[i]) + 0.001*w[(1+0)*i]",
+        {"w": (19,), "m": (19,), "x": (19,)},
+        None,
+    ),
+}
+
+
+def case(name: str) -> tuple[Program, dict[str, Any]]:
+    """One of them, with its gradient if it has one, and random arrays for it."""
+    text, shapes, of = PROGRAMS[name]
+    rng = np.random.default_rng(7)
+    program = Program(text)
+    arrays = {t: rng.normal(size=s) for t, s in shapes.items()}
+    if of is not None:
+        program = program.gradient(of=of)
+        if f"δ{of}" in program.inputs:
+            arrays[f"δ{of}"] = rng.normal(size=Program(text).shapes(**shapes)[of])
+    return program, arrays
