@@ -178,19 +178,18 @@ class _Builder(Rewriter):
         return self.late([p.nest for p in plans], [last[p.nest.target] for p in plans])
 
     def late(self, nests: list[Nest], levels: list[int]) -> list[int]:
-        """Copies of given samples wait for the stage that reads them, so that they stay near."""
-        for k, n in enumerate(nests):
-            if not n.sample or n.lane or n.target in self.results.values():
-                continue
-            if not self.inputs.issuperset(n.reads) or sum(m.target == n.target for m in nests) > 1:
-                continue
-            readers = [j for j, m in enumerate(nests) if n.target in m.reads]
-            mine = [
-                positions(e)[0].bare == nests[j].sample
-                for j in readers for e in nests[j].accesses() if e.tensor == n.target
-            ]  # fmt: skip
-            if mine and all(mine):
-                levels[k] = max(levels[k], min(levels[j] for j in readers))
+        """Tensors are made in the last stage that can be, near to where they are read."""
+        last = max(levels, default=0)
+        for target in dict.fromkeys(n.target for n in reversed(nests)):
+            latest = [last]
+            for m, level in zip(nests, levels, strict=True):
+                for e in m.accesses() if m.target != target else ():
+                    if e.tensor == target:
+                        sample = positions(e)[0].bare if self.has_batch(target) else None
+                        latest.append(level if sample and sample == m.sample else level - 1)
+            for k, n in enumerate(nests):
+                if n.target == target:
+                    levels[k] = max(levels[k], min(latest))
         return levels
 
     def copy_back(self, t: str) -> Plan:

@@ -51,7 +51,7 @@ class Machine:
 class Work:
     """A nest as the cost model sees it: its reduction's length and what one step reads.
 
-    whole   the sum is over all samples, whose tensors no cache near the core holds
+    whole   the sum is over all samples' images, which no cache near the core holds
     """
 
     steps: int
@@ -235,7 +235,8 @@ def main_sum(nest: Nest, vector: str | None, block: int) -> Work | None:
             for a in dict.fromkeys(x for x in walk(e.body) if isinstance(x, Access))
         )
         if best is None or steps > best.steps:
-            best = Work(steps, reads, any(nest.extents[n] is None for n in e.names))
+            whole = len(e.names) > 1 and any(nest.extents[n] is None for n in e.names)
+            best = Work(steps, reads, whole)
     return best
 
 
