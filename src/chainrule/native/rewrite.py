@@ -174,8 +174,9 @@ class Rewriter(Copies):
     def inlined(self, nests: list[Nest]) -> list[Nest]:
         """Put a shared nest into the one nest that reads it, where it reads just its own point."""
         made = list(nests)
-        for n in nests:
-            readers = [m for m in made if m is not n and n.target in m.reads]
+        for target in [n.target for n in nests]:
+            n = next(m for m in made if m.target == target)  # as it is by now
+            readers = [m for m in made if m is not n and target in m.reads]
             if n.sample or n.target in self.wanted or n.target.endswith(NEW) or len(readers) != 1:
                 continue
             (reader,) = readers

@@ -182,10 +182,13 @@ class _Builder(Rewriter):
         last = max(levels, default=0)
         for target in dict.fromkeys(n.target for n in reversed(nests)):
             latest = [last]
+            by_sample = self.has_batch(target) and all(
+                n.sample for n in nests if n.target == target
+            )
             for m, level in zip(nests, levels, strict=True):
                 for e in m.accesses() if m.target != target else ():
                     if e.tensor == target:
-                        sample = positions(e)[0].bare if self.has_batch(target) else None
+                        sample = positions(e)[0].bare if by_sample else None
                         latest.append(level if sample and sample == m.sample else level - 1)
             for k, n in enumerate(nests):
                 if n.target == target:
