@@ -23,7 +23,7 @@ turn long enough for the other's threads to have gone to sleep; the table has th
 rounds. Threads are the cores the process may use, for everyone. A step is forward, softmax
 cross-entropy, backward and plain gradient descent in float32. PyTorch takes batches as views that
 cost nothing, with its fused optimizer; chainrule gathers rows by an order, as training does. All
-start from the same values, and their losses after four steps are compared before any time counts.
+start from the same values, and their losses after two steps are compared before any time counts.
 `torch.compile` compiles the model and the loss for the one batch size. GFLOP/s count only the
 multiply-adds that the formulas ask for: none on padding, no input gradient of the first layer. The
 limit is a loop of independent multiply-adds on all cores, timed in the same rounds. Times to
@@ -50,7 +50,7 @@ def network_text(row: dict[str, Any]) -> str:
     return (
         f"{row['network']:12} batch {row['batch']:3}  {_times(row['ratio'], floor):>14}  "
         f"{share:>4} of {row['peak_gflops']:.0f} GFLOP/s   samples/s: {speeds}"
-        f"   losses {_spread(row['losses_after_4_steps'])}"
+        f"   losses {_spread(row['losses_after_2_steps'])}"
     )
 
 
@@ -197,7 +197,7 @@ def _missed(run: dict[str, Any]) -> list[str]:
         floor = FLOORS[r["network"]][BATCHES.index(r["batch"])]
         if r["ratio"] is not None and r["ratio"] < floor:
             out.append(f"{r['network']}, batch {r['batch']}: {_times(r['ratio'])}, goal {floor:g}x")
-        losses = r["losses_after_4_steps"].values()
+        losses = r["losses_after_2_steps"].values()
         if losses and max(losses) - min(losses) > 1e-3 * max(losses):
             out.append(f"{r['network']}, batch {r['batch']}: the losses differ, so do the programs")
         share = SHARES.get(r["network"], 0)

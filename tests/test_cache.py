@@ -152,8 +152,8 @@ from chainrule.native import cache
 cache.LIMIT_BYTES = 200_000  # so that writers also evict under each other's hands
 seen = 0
 for turn in range(150):
-    name = str(turn % 7)
-    code = hashlib.sha256(name.encode()).digest() * (500 + 200 * (turn % 7))
+    name = str(turn // 2 % 7)  # twice in a row: the second finds it, whoever else evicts
+    code = hashlib.sha256(name.encode()).digest() * (500 + 200 * int(name))
     key = cache.key(name)
     found = cache.load(key)
     assert found is None or found == code, "a torn or foreign entry was returned"

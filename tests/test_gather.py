@@ -70,6 +70,14 @@ CASES = {
         "E = prod[i](o[i])",
         {"o": np.array([2.0, 0.0, 3.0])},
     ),
+    "two groupings of one axis": (
+        "E = sum[i,j](a[(i,j)] * p[i] * q[j]**2) + sum[i,j](a[(i,j)]**2 * r[i] * s[j])",
+        {"a": positive(6), "p": positive(2), "q": positive(3), "r": positive(3), "s": positive(2)},
+    ),
+    "a named value of fewer elements": (
+        "y[i:2] = exp(x[i+1]*w)\nE = sum[i](exp(x[i+1]*w) * c[i]) + sum[i](y[i]**2)",
+        {"x": positive(6), "w": positive(), "c": positive(4)},
+    ),
     "a softmax written out": (
         "y[k] = exp(u[k]) / sum[l](exp(u[l]))\nE = sum[k](y[k]**2 * c[k])",
         {"u": positive(4), "c": positive(4)},
@@ -104,3 +112,10 @@ def test_the_objective_asked_for_has_the_plain_names() -> None:
     found = p.gradient("E").run(x=[2.0])
     np.testing.assert_allclose(found["δx"], [3 * 4 + 2 * 12 * 12])
     np.testing.assert_allclose(found["δx_s"], [12])
+
+
+def test_nothing_says_nothing_of_other_sizes() -> None:
+    grouped = cr.Program("y = sum[z,k](a[(z,k)] * w[z] * b[2*k])")
+    assert grouped.shapes(a=(0,), w=(0,), b=(3,)) == {"y": ()}
+    windows = cr.Program("x[i] = sum[m](w[m] * o[i+3*m+5])")
+    assert windows.shapes(w=(0,), o=(2,)) == {"x": (0,)}
