@@ -271,12 +271,15 @@ def test_a_full_disk_is_one_message(program: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_an_interrupt_ends_with_130() -> None:
+    handler = signal.getsignal(signal.SIGINT)  # in a job in the background, to ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "chainrule", "demo"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(cli_module.__file__).parents[1])},
     )
+    signal.signal(signal.SIGINT, handler)
     assert process.stdout is not None
     process.stdout.read(1)  # the demo is running
     time.sleep(0.1)

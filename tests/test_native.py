@@ -316,7 +316,11 @@ def test_an_interrupt_in_the_middle_of_training(monkeypatch: Any) -> None:
     data = cnn_data(rng, 64)
     trainer.run(data)
     order = np.zeros(3_000_000, int)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # may have been ignored
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(data, order=order)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(data, order=order)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert np.isfinite(trainer.run(data)).all()
