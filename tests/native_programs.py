@@ -40,6 +40,11 @@ PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
         {"x": (2, 6, 5, 64), "w": (3, 3, 64, 128)},
         "y",
     ),
+    "wide, with the channel's number": (
+        "y[b,i:8,j:8,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,i+m-1,j+n-1,c]) * (k < 40) + k",
+        {"x": (2, 8, 8, 64), "w": (3, 3, 64, 128)},
+        None,
+    ),
     "wide and pointwise": (  # its samples are copied apart
         "y[b,i,k] = sum[c](w[c,k] * x[b,i,c])",
         {"x": (4, 5, 256), "w": (256, 300)},

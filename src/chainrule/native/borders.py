@@ -6,8 +6,8 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chainrule.expr import Access, Affine, Expr, Index, Reduce, affine, rebuild, substitute
-from chainrule.native.loops import Nest, into, positions
+from chainrule.expr import Access, Affine, affine
+from chainrule.native.loops import Nest, at, positions
 from chainrule.native.schedule import Plan, reach, settle, with_methods
 
 Shapes = Mapping[str, Sequence[int | None]]
@@ -111,18 +111,6 @@ def uses(n: Nest, e: Access, shapes: Shapes) -> float:
 
 def _at(p: Plan, values: Mapping[str, Affine], extents: Mapping[str, int | None]) -> Plan:
     """The plan with other values, or a single one, in place of some indices."""
-    n = p.nest
-
-    def go(e: Expr) -> Expr:
-        if isinstance(e, Reduce) and any(i in values for i in e.names):
-            kept = tuple(b for b in e.binders if b[0] in extents)
-            return Reduce(e.op, kept, go(e.body)) if kept else go(e.body)
-        return substitute(e, values) if isinstance(e, (Access, Index)) else rebuild(e, go)
-
-    nest = replace(
-        n, loops=tuple(i for i in n.loops if i in extents), extents=extents,
-        store=tuple(into(a, values) for a in n.store), body=go(n.body),
-    )  # fmt: skip
     order = tuple(i for i in p.order if i in extents)
     tile = {i: min(d, extents[i] or d) for i, d in p.tile.items() if i in extents}
-    return replace(p, nest=nest, order=order, tile=tile)
+    return replace(p, nest=at(p.nest, values, extents), order=order, tile=tile)

@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chainrule.expr import Access, Expr, Reduce, affine, bare, rebuild, substitute, walk
+from chainrule.expr import Access, Affine, Expr, Reduce, affine, bare, rebuild, substitute, walk
 from chainrule.native.borders import COPY_USES, pieces, uses
-from chainrule.native.loops import Nest, into, positions
+from chainrule.native.loops import Nest, at, positions
 from chainrule.native.memory import Buffer, spread
 from chainrule.native.schedule import Plan, plan, settle, with_methods
 from chainrule.native.tiles import Machine
@@ -20,6 +20,7 @@ from chainrule.ranges import Ranges
 from chainrule.system import System
 
 NEW = "⁺"
+SHARES = 2  # blocks that a batch has at least, so that several threads find work
 _PANEL = "ₚ"
 _NEAR_SETS = 1024  # bytes: places that far apart share a sixteenth of the sets of a cache
 _PANEL_USES = 16  # results that read one weight, below which putting panels together does not pay
@@ -43,10 +44,14 @@ class Copies:
         self.inputs = set(system.inputs)
         self.buffers: dict[str, Buffer] = {}
         self.products: dict[Expr, str] = {}
-        self.results = {t: t + NEW if t in system.updates else t for t in wanted}
+        self.results: dict[str, str] = {}
 
     def has_batch(self, t: str) -> bool:
         return bool(self.shapes[t]) and self.shapes[t][0] is None
+
+    def plan(self, n: Nest) -> Plan:
+        """A nest's plan for the block; what threads share out may take more of a batch at once."""
+        return plan(n, self.machine, self.block * (SHARES if n.spread else 1))
 
     def rows_copied(self, nests: list[Nest]) -> list[Nest]:
         """In training, the rows that the order picks are copied first."""
@@ -93,7 +98,7 @@ class Copies:
                 if key not in made:
                     made[key] = f"{e.tensor}{'ᴾ' if tile else 'ᵀ'}{len(made) or ''}"
                     nest = self.copy_last(e.tensor, made[key], place, tile)
-                    copies.append(plan(nest, self.machine, self.block))
+                    copies.append(self.plan(nest))
                 swaps[e] = made[key], place
             out.append(self.swapped(p, swaps, tile) if swaps else p)
         return copies + out
@@ -119,50 +124,37 @@ class Copies:
 
     def copy_last(self, t: str, name: str, place: int, tile: int) -> Nest:
         """A nest that copies a tensor with one axis last; or that axis's tiles first, too."""
-        n = self.copy(t, name)
-        axis = n.store[place]
-        rest = [a for k, a in enumerate(n.store) if k != place]
-        if not tile:
-            order = [k for k in range(len(n.store)) if k != place]
-            return self.copy(t, name, [*order, place])
-        v = axis.bare
-        size = n.extents[v or ""]
-        assert v is not None
+        rank = len(self.shapes[t])
+        n = self.copy(t, name, [*(k for k in range(rank) if k != place), place])
+        v = n.store[-1].bare
+        if not tile or v is None:
+            return n
+        *rest, size = self.shapes[name]
         assert size is not None
         first = v + _PANEL
-        store = (bare(first), *rest, axis)
+        self.shapes[name] = (size // tile, *rest, tile)
         body = substitute(n.body, {v: affine([(first, tile), (v, 1)])})
         extents = {**n.extents, first: size // tile, v: tile}
-        shape = self.shapes[name]
-        self.shapes[name] = (size // tile, *(s for k, s in enumerate(shape) if k != place), tile)
-        loops = tuple(a.bare for a in store if a.bare is not None)
-        return Nest(name, loops, store, body, extents)
+        return Nest(name, (first, *n.loops), (bare(first), *n.store), body, extents)
 
     def swapped(self, p: Plan, swaps: Mapping[Expr, tuple[str, int]], tile: int) -> Plan:
         """The plan with copies read in place of weights, panel by panel if they are in panels."""
         n, v = p.nest, p.vector
         assert v is not None
-        axes = (bare(v + _PANEL),) if tile else ()
+        first: tuple[Affine, ...] = ()
         split = {v: affine([(v + _PANEL, tile), (v, 1)])} if tile else {}
-
-        def go(e: Expr) -> Expr:
-            if e in swaps:
-                name, place = swaps[e]
-                old = positions(e)  # type: ignore[arg-type]
-                rest = (a for k, a in enumerate(old) if k != place)
-                return Access(name, (*axes, *rest, old[place]), None)
-            if isinstance(e, Access):
-                return substitute(e, split)
-            return rebuild(e, go)
-
+        if tile:
+            extents = {**n.extents, v + _PANEL: (n.extents[v] or 0) // tile, v: tile}
+            n = replace(at(n, split, extents), loops=(v + _PANEL, *n.loops))
+            first = (bare(v + _PANEL),)
+        for e, (name, place) in swaps.items():
+            old = positions(e)  # type: ignore[arg-type]
+            rest = (a for k, a in enumerate(old) if k != place)
+            copied = Access(name, (*first, *rest, old[place]), None)
+            n = replace(n, body=replaced(n.body, substitute(e, split), copied))
         if not tile:
-            block = self.block * (2 if n.spread else 1)
-            return plan(replace(n, body=go(n.body)), self.machine, block)
-        extents = {**n.extents, v + _PANEL: (n.extents[v] or 0) // tile, v: tile}
-        store = tuple(into(a, split) for a in n.store)
-        loops = (v + _PANEL, *n.loops)
-        nest = replace(n, loops=loops, store=store, body=go(n.body), extents=extents)
-        return with_methods(replace(p, nest=nest, order=(v + _PANEL, *p.order)))
+            return self.plan(n)
+        return with_methods(replace(p, nest=n, order=(v + _PANEL, *p.order)))
 
     def peeled(self, plans: list[Plan]) -> list[Plan]:
         """Nests that read beyond a given tensor's border cut up, where that beats a copy of it."""
@@ -176,8 +168,7 @@ class Copies:
         if not needs:
             return plans
         names = {t: t + "▫" for t in needs}
-        copies = [plan(self.copy(t, names[t]), self.machine, self.block)
-                  for t in self.system.inputs if t in needs]  # fmt: skip
+        copies = [self.plan(self.copy(t, names[t])) for t in self.system.inputs if t in needs]
         return copies + [settle(self.renamed_plan(p, names), self.shapes) for p in plans]
 
     def lies_badly(self, n: Nest, e: Access) -> bool:
@@ -201,7 +192,7 @@ class Copies:
         for t in self.wanted:
             if t in halos and t not in self.system.updates:
                 self.results[t] = t + "▪"
-                out.append(plan(self.copy(t, t + "▪"), self.machine, self.block))
+                out.append(self.plan(self.copy(t, t + "▪")))
         return out
 
     def renamed_plan(self, p: Plan, names: Mapping[str, str]) -> Plan:

@@ -308,7 +308,7 @@ def residue_nests(nest: Nest) -> list[Nest]:
         if any(extents[n] == 0 for n in split):
             continue
         body = simplify_zeros(_solve(substitute(nest.body, values), inner, extents))
-        store = tuple(into(a, values) for a in nest.store)
+        store = tuple(a.at(values) for a in nest.store)
         made.append(_without_single(replace(nest, store=store, body=body, extents=extents)))
     return made
 
@@ -327,15 +327,6 @@ def _moduli(nest: Nest) -> dict[str, int]:
 def _class_size(n: Extent, modulus: int, rest: int) -> int:
     assert n is not None
     return max(0, -(-(n - rest) // modulus))
-
-
-def into(a: Affine, values: Mapping[str, Affine]) -> Affine:
-    """An axis with values in place of indices."""
-    replaced = substitute(Access("", (a,), None), values)
-    assert isinstance(replaced, Access)
-    axis = replaced.axes[0]
-    assert isinstance(axis, Affine)
-    return axis
 
 
 def _solve(e: Expr, inner: Mapping[str, int], extents: dict[str, Extent]) -> Expr:
@@ -386,13 +377,24 @@ def _without_single(nest: Nest) -> Nest:
     gone = {n: affine((), 0) for n in nest.loops if nest.extents[n] == 1}
     if not gone:
         return nest
-    return replace(
-        nest,
-        loops=tuple(n for n in nest.loops if n not in gone),
-        store=tuple(into(a, gone) for a in nest.store),
-        body=substitute(nest.body, gone),
-        extents={n: d for n, d in nest.extents.items() if n not in gone},
-    )
+    return at(nest, gone, {n: d for n, d in nest.extents.items() if n not in gone})
+
+
+def at(nest: Nest, values: Mapping[str, Affine], extents: Mapping[str, Extent]) -> Nest:
+    """The nest with forms in place of its indices, summed ones too; without an extent they go."""
+
+    def go(e: Expr) -> Expr:
+        match e:
+            case Access() | Index():
+                return substitute(e, values)
+            case Reduce(op, binders, body) if any(n in values for n in e.names):
+                kept = tuple(b for b in binders if b[0] in extents)
+                return Reduce(op, kept, go(body)) if kept else go(body)
+        return rebuild(e, go)
+
+    loops = tuple(n for n in nest.loops if n in extents)
+    store = tuple(a.at(values) for a in nest.store)
+    return replace(nest, loops=loops, store=store, body=go(nest.body), extents=extents)
 
 
 def simplify_zeros(e: Expr) -> Expr:

@@ -21,6 +21,7 @@ from chainrule.native import host, memory
 from chainrule.native.driver import CALL, SYNC_BYTES, module_of, slots
 from chainrule.native.memory import Buffer, address_of
 from chainrule.native.stages import LANES, Layout
+from chainrule.native.tiles import main_sum
 
 _RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 _SLACK = 0  # elements behind each buffer that may be touched: none
@@ -210,8 +211,6 @@ class Instance:
 
 def multiply_adds(layout: Layout, rows: int) -> int:
     """Products summed in one step, roughly: what decides whether more threads are worth it."""
-    from chainrule.native.tiles import main_sum
-
     total = 0
     for p in layout.plans:
         work = main_sum(p.nest, None, 1)

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
-from chainrule.native.copies import NEW, replaced
+from chainrule.native.copies import NEW, SHARES, replaced
 from chainrule.native.loops import Nest, positions, residue_nests
 from chainrule.native.memory import Buffer, spread
 from chainrule.native.rewrite import Rewriter
-from chainrule.native.schedule import Plan, fused, plan, reach, settle
+from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges
 from chainrule.system import System
@@ -26,7 +26,6 @@ from chainrule.system import System
 LANES = 16
 _CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
 _BLOCKS = (8, 4, 2, 1)
-_SHARES = 2  # blocks that a batch has at least, so that several threads find work
 
 
 @dataclass
@@ -73,7 +72,7 @@ def description(made: Layout) -> str:
             n = p.nest
             methods = [(str(e), k, m) for (e, k), m in p.methods.items()]
             parts.append(
-                f"{n.target}{n.store} {n.loops} {n.lane} {n.body} {dict(n.extents)} "
+                f"{n.target}{n.store} {n.loops} {n.lane} {n.spread} {n.body} {dict(n.extents)} "
                 f"{p.order} {dict(p.tile)} {p.vector} {p.width} {methods} {len(p.others)}"
             )
     return "\n".join(parts)
@@ -82,7 +81,7 @@ def description(made: Layout) -> str:
 def layout(
     system: System, ranges: Ranges, batch: Mapping[str, bool] | None, wanted: Sequence[str],
     integers: frozenset[str], machine: Machine, *, train: bool = False,
-    objective: str | None = None, rows: int = max(_BLOCKS) * _SHARES,
+    objective: str | None = None, rows: int = max(_BLOCKS) * SHARES,
 ) -> Layout:  # fmt: skip
     """Nests, stages and buffers for the wanted results, best for batches of `rows` or more.
 
@@ -108,7 +107,7 @@ def block_of(rows: int) -> int:
 
 
 def _blocks(rows: int) -> tuple[int, ...]:
-    return tuple(b for b in _BLOCKS if b * _SHARES <= rows) or (1,)
+    return tuple(b for b in _BLOCKS if b * SHARES <= rows) or (1,)
 
 
 class _Builder(Rewriter):
@@ -130,10 +129,8 @@ class _Builder(Rewriter):
     def build(self, nests: Sequence[Nest], block: int, objective: str | None) -> Layout:
         """Stages and buffers for blocks of so many samples."""
         self.block, self.buffers = block, {}
-        plans = [
-            plan(n, self.machine, self.block * (_SHARES if n.spread else 1)) for n in nests
-        ]  # fmt: skip
-        plans = self.turned(plans)
+        self.results = {t: t + NEW if t in self.system.updates else t for t in self.wanted}
+        plans = self.turned([self.plan(n) for n in nests])
         plans = [settle(p, self.shapes) for p in plans]
         plans = self.given_copied(self.peeled(plans))
         plans += self.copied_out(plans)
@@ -199,7 +196,7 @@ class _Builder(Rewriter):
         """An updated tensor whose old value is needed to the end is written at the end."""
         n = self.copy(t, t)
         body = replaced(n.body, n.body, Access(t + NEW, n.store, None))
-        return plan(replace(n, body=body), self.machine, self.block)
+        return self.plan(replace(n, body=body))
 
     def place(self, plans: list[Plan], levels: list[int], in_place: set[str]) -> None:
         """Choose each tensor's place; give halos and whole vectors to the engine's own."""

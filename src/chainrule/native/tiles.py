@@ -123,7 +123,7 @@ class _Model:
         self, nest: Nest, machine: Machine, work: Work, order: Sequence[str],
         vector: str | None, width: int, size: int,
     ) -> None:  # fmt: skip
-        self.work, self.order, self.width, self.size = work, order, width, size
+        self.work, self.width, self.size = work, width, size
         self.per_load = machine.cycles(width)
         self.vectors = bool(vector)
         self.far = nest.lane is None
