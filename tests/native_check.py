@@ -15,32 +15,55 @@ from typing import Any
 import numpy as np
 
 from chainrule import Program
-from chainrule.expr import Access, Call, Compare, Const, Expr, Mul, Pow, Reduce, Size, mul, rebuild
+from chainrule.expr import (
+    Access,
+    Call,
+    Compare,
+    Const,
+    Expr,
+    Mul,
+    Pow,
+    Reduce,
+    Size,
+    add,
+    mul,
+    rebuild,
+)
 from chainrule.native import compile_system
 from chainrule.notation.show import statement
 from chainrule.ranges import numeric
 from chainrule.system import Statement
 
 SAFETY = 8.0
+GROWTH = (65 / 4) ** 2  # of errors, where sums over windows are taken by tiles: docs/native.md
 TRIALS = 4
 ERRORS = ("ρ_0", "ρ_1")
 
 
-def native(program: Program, dtype: str = "float64", threads: int = 1, **arrays: Any) -> Any:
+def native(
+    program: Program, dtype: str = "float64", threads: int = 1, winograd: bool = True, **arrays: Any
+) -> Any:
     """The values of all of a program's tensors, helpers of its gradients included."""
     system = program.expanded.system
-    f = compile_system(system, dtype=dtype, threads=threads, cache=False)
+    f = compile_system(system, dtype=dtype, threads=threads, cache=False, winograd=winograd)
     return f(**arrays)
 
 
-def check(program: Program, dtype: str, threads: int = 1, **arrays: Any) -> None:
-    """Raise AssertionError where a statement's native value is off."""
+def check(
+    program: Program, dtype: str, threads: int = 1, tiles: bool = False, **arrays: Any
+) -> None:
+    """Raise AssertionError where a statement's native value is off.
+
+    With `tiles`, sums of products may be taken by tiles of windows.
+    """
     given = {t: _rounded(a, dtype) for t, a in arrays.items()}
     found = native(program, dtype, threads, **given)
-    compare(program, dtype, given, found)
+    compare(program, dtype, given, found, tiles)
 
 
-def compare(program: Program, dtype: str, given: dict[str, Any], found: dict[str, Any]) -> None:
+def compare(
+    program: Program, dtype: str, given: dict[str, Any], found: dict[str, Any], tiles: bool = False
+) -> None:
     """The same for values that are there already."""
     system = program.expanded.system
     known = dict(given)
@@ -61,6 +84,8 @@ def compare(program: Program, dtype: str, given: dict[str, Any], found: dict[str
             moved = inner.run(**_moved(reads, eps, seed), **off)[s.target]
             with np.errstate(invalid="ignore"):
                 spread = np.fmax(spread, np.abs(moved - expected))
+        if tiles:
+            spread = np.fmax(spread, _by_tiles(s, reads, eps, expected))
         with np.errstate(invalid="ignore"):
             bound = SAFETY * terms * (spread + eps * np.abs(expected)) + np.finfo(dtype).tiny
             good = (value == expected) | (np.abs(value - expected) <= bound)
@@ -97,6 +122,39 @@ def _with_error(e: Expr) -> Expr:
         return made
 
     return go(e)
+
+
+def _by_tiles(s: Statement, reads: dict[str, Any], eps: float, expected: Any) -> Any:
+    """How far the bound of tiled sums lets a statement's values move.
+
+    Each sum of products of two tensors is moved by what its largest terms, all together, allow.
+    """
+    sizes = numeric(Program(statement(s)).system, {t: np.shape(a) for t, a in reads.items()})
+    errors: dict[str, float] = {}
+
+    def largest(e: Access) -> float:
+        a = np.abs(np.asarray(reads[e.tensor], float))
+        return float(np.max(a, initial=0.0, where=np.isfinite(a)))
+
+    def go(e: Expr) -> Expr:
+        match e:
+            case Access() | Compare() | Const() | Size():
+                return e
+            case Reduce("sum", binders, Mul(factors)):
+                sizes_of = [largest(f) for f in factors if isinstance(f, Access)]
+                terms = float(np.prod([sizes.extents[0][n] for n, _ in binders]))
+                name = f"τ_{len(errors)}"
+                errors[name] = (40 + terms) * eps * GROWTH * terms * np.prod(sizes_of)
+                return add(e, Access(name, (), None))
+        return rebuild(e, go)
+
+    moved = Program(statement(Statement(s.target, s.axes, go(s.body))))
+    spread = np.zeros(expected.shape)
+    for sign in (1, -1) if errors else ():
+        off = {t: np.asarray(sign * d) for t, d in errors.items() if t in moved.inputs}
+        with np.errstate(invalid="ignore", over="ignore"):
+            spread = np.fmax(spread, np.abs(moved.run(**reads, **off)[s.target] - expected))
+    return spread
 
 
 def _rounded(a: Any, dtype: str) -> Any:

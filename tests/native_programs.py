@@ -125,3 +125,54 @@ def case(name: str) -> tuple[Program, dict[str, Any]]:
         if f"δ{of}" in program.inputs:
             arrays[f"δ{of}"] = rng.normal(size=Program(text).shapes(**shapes)[of])
     return program, arrays
+
+
+def window_case(seed: int, huge: float = 1e30) -> tuple[Program, dict[str, Any]]:
+    """A program with a sum over windows of three, drawn by number: layer, gradients, an update.
+
+    In every second, one value is not finite, `huge`, or tiny, and the layer reads inside only.
+    """
+    rng = np.random.default_rng(seed)
+    axes = int(rng.integers(1, 3))
+    places, taps = "ij"[:axes], "mn"[:axes]
+    outs = [int(n) for n in rng.integers(2, 12, axes)]
+    kind, value = int(rng.integers(0, 6)), (np.inf, np.nan, huge, 1e-42)[int(rng.integers(0, 4))]
+    odd = kind < 3  # one value is
+    padded, flip = bool(rng.integers(0, 3)) and not odd, bool(rng.integers(0, 4) == 0)
+    pad = int(rng.integers(0, 4)) if padded else 0
+    channels, results, rows = (int(rng.integers(2, n)) for n in (20, 40, 22))
+    shift = [
+        f"{i}-{m}+{2 - pad}" if flip else f"{i}+{m}-{pad}"
+        for i, m in zip(places, taps, strict=True)
+    ]
+    o = "pad(o)" if padded else "o"
+    groups = rng.integers(0, 5) == 0
+    g, gi = ("g,", "g:2,") if groups else ("", "")
+    size = ",".join(f"{i}:{n}" for i, n in zip(places, outs, strict=True))
+    window = ",".join(f"{m}:3" for m in taps)
+    all_ = f"b,{','.join(places)},{g}k"
+    product = f"w[{','.join(taps)},{g}c,k] * {o}[b,{','.join(shift)},{g}c]"
+    act = ("relu", "" if odd else "tanh", "")[int(rng.integers(0, 3))]
+    text = (
+        f"y[b,{size},{gi}k] = {act}(sum[{window},c]({product}) + a[k])\n"
+        f"E = sum[{all_}](y[{all_}]*d[{all_}])"
+    )
+    if rng.integers(0, 3) == 0:
+        w = f"w[{','.join(taps)},{g}c,k]"
+        text += f"\n{w} = {w} - 0.01*grad(E, w)[{','.join(taps)},{g}c,k]"
+    inner = [max(1, n + int(rng.integers(-2, 4))) if padded else n + 2 for n in outs]
+    many = (2,) if groups else ()
+    shapes = {
+        "o": (rows, *inner, *many, channels),
+        "w": (*(3 for _ in taps), *many, channels, results),
+        "a": (results,),
+        "d": (rows, *outs, *many, results),
+    }
+    program = Program(text)
+    if "grad(" not in text:
+        program = program.gradient(of="E")
+    arrays = {t: rng.normal(size=s) for t, s in shapes.items()}
+    if odd:
+        t = ("o", "w", "d")[kind]
+        arrays[t].flat[int(rng.integers(0, arrays[t].size))] = value
+    return program, {t: arrays[t] for t in program.inputs}

@@ -15,6 +15,7 @@ from guard import unavailable
 
 HERE = os.path.dirname(__file__)
 PROGRAMS = 30  # of each type in a test run; python native_generated.py FIRST LAST for more
+TILED = 16  # of each type, with sums over windows by tiles
 
 
 def run(*words: str) -> None:
@@ -35,3 +36,9 @@ def test_generated_programs(dtype: str, first: int) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_chosen_programs(dtype: str) -> None:
     run("chosen", dtype)
+
+
+@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
+@pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
+def test_sums_by_tiles(dtype: str, first: int) -> None:
+    run("tiles", str(first), str(first + TILED), dtype)

@@ -210,7 +210,12 @@ class Program:
         return explain.explain(own._expanded, ranges, values, target, depth, of)
 
     def compile(
-        self, *, dtype: Any = "float32", threads: int | None = None, cache: bool = True
+        self,
+        *,
+        dtype: Any = "float32",
+        threads: int | None = None,
+        cache: bool = True,
+        winograd: bool = True,
     ) -> Compiled:
         """The program as machine code: a function of arrays that returns what run() returns.
 
@@ -218,6 +223,8 @@ class Program:
         threads  how many; None means the cores that this process may use.  The bits of a result
                  do not depend on it.
         cache    keep the code on disk, for the next process
+        winograd take sums over windows of three by tiles, where that is faster: fewer products,
+                 other roundings (docs/native.md says how much)
 
         The result has .source (the loop nests as text), .llvm, .assembly and .report().
         Raises FormulaError for another dtype.
@@ -229,6 +236,7 @@ class Program:
             dtype=dtype,
             threads=threads,
             cache=cache,
+            winograd=winograd,
             written=self._system,
             match=self._matched,
         )
@@ -240,11 +248,13 @@ class Program:
         dtype: Any = "float32",
         threads: int | None = None,
         cache: bool = True,
+        winograd: bool = True,
     ) -> Trainer:
         """Many steps of this program in one native call, its updated tensors kept between them.
 
         state  an array for every tensor that the program updates, and for those it only reads
                and that are not data; `run` of the result takes the data, batch first
+        Other arguments are those of `compile`.
 
         Raises FormulaError where a tensor to update is missing.
         """
@@ -257,6 +267,7 @@ class Program:
             dtype=dtype,
             threads=threads,
             cache=cache,
+            winograd=winograd,
             written=self._system,
             objective=self._objective,
         )

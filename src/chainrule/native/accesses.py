@@ -69,7 +69,7 @@ class Accesses(Points):
                 row = b.mul(row, self.whole(buffer.strides[0]))
                 found = self.memo[-1][row_key] = self.offset(base, row, buffer)
             return found
-        if buffer.place == "block":
+        if buffer.place in ("block", "group"):
             return base
         key = ("mine", buffer.name)
         found = self.remembered(key)
@@ -94,6 +94,12 @@ class Accesses(Points):
                 found = self.memo[-1][key] = self.offset(base, value, buffer)
             base = found
         return self.offset(base, self.whole(constant), buffer) if constant else base
+
+    def place(self, buffer: Buffer, axes: Sequence[Affine], point: Point) -> Value:
+        """The address of an element that is inside, or in the halo."""
+        at = self.address(buffer, axes, point)
+        assert at is not None
+        return self.pointer(buffer, axes, point, at)
 
     def _terms(self, buffer: Buffer, axes: Sequence[Affine]) -> dict[str, int]:
         terms: dict[str, int] = {}

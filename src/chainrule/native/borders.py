@@ -36,6 +36,8 @@ def pieces(p: Plan, inputs: Container[str], shapes: Shapes) -> list[Plan]:
     each of whose elements is read only a few times needs no copy with zeros around it.
     """
     n = p.nest
+    if n.transform is not None:
+        return [p]
     beyond = [(e, k) for (e, k), m in p.methods.items()
               if m == "halo" and e.tensor in inputs]  # fmt: skip
     if any(uses(n, e, shapes) > COPY_USES for e, _ in beyond):

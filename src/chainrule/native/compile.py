@@ -18,7 +18,7 @@ from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Code, Instance, address_of, multiply_adds, optimised
 from chainrule.native.stages import Layout, block_of, description, layout
 from chainrule.native.tiles import Machine
-from chainrule.ranges import Shape, numeric
+from chainrule.ranges import Ranges, Shape, numeric
 from chainrule.system import System
 
 Array = NDArray[Any]
@@ -34,7 +34,7 @@ def machine_for(dtype: str) -> Machine:
     """What the host's registers hold of a type."""
     described = host.host()
     registers = 32 if described.vector_bytes == 64 or not _is_x86() else 16
-    return Machine(described.vector_bytes, registers, np.dtype(dtype).itemsize)
+    return Machine(described.vector_bytes, registers, np.dtype(dtype).itemsize, described.pairs)
 
 
 def _is_x86() -> bool:
@@ -74,21 +74,34 @@ def code_for(made: Layout, dtype: str, use_cache: bool) -> Code:
     return code
 
 
+def checked_ranges(system: System, written: System, shapes: Mapping[str, Shape]) -> Ranges:
+    """The ranges of a system; what is wrong with the shapes is said of it as it was written."""
+    try:
+        return numeric(system, {t: shapes[t] for t in system.inputs})
+    except FormulaError:
+        numeric(written, {t: shapes[t] for t in written.inputs})
+        raise
+
+
 def compile_system(
     system: System,
     *,
     dtype: Any = "float32",
     threads: int | None = None,
     cache: bool = True,
+    winograd: bool = True,
     written: System | None = None,
     match: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
 ) -> Compiled:
     """A native function for a system without grad(...).
 
+    winograd  whether sums over windows of three may be taken by tiles, with fewer products
     written   the system as its author wrote it, in which mistakes of shape are shown
     match     sorts out the names of what is given; raises FormulaError for wrong ones
     """
-    return Compiled(system, check_dtype(dtype), check_threads(threads), cache, written, match)
+    return Compiled(
+        system, check_dtype(dtype), check_threads(threads), cache, winograd, written, match
+    )
 
 
 class Compiled:
@@ -99,10 +112,12 @@ class Compiled:
     """
 
     def __init__(
-        self, system: System, dtype: str, threads: int, use_cache: bool, written: System | None,
+        self, system: System, dtype: str, threads: int, use_cache: bool, winograd: bool,
+        written: System | None,
         match: Callable[[Mapping[str, Any]], dict[str, Any]] | None,
     ) -> None:  # fmt: skip
         self.system, self.dtype, self.threads, self.cache = system, dtype, threads, use_cache
+        self.winograd = winograd
         self._written, self._match = written or system, match
         self._inputs = system.inputs
         self._batch = batch_axes(system)
@@ -201,11 +216,11 @@ class Compiled:
         with self._lock:
             if key not in self._calls:
                 shapes = {t: a.shape for t, a in zip(self._inputs, given, strict=True)}
-                numeric(self._written, {t: shapes[t] for t in self._written.inputs})
+                ranges = checked_ranges(self.system, self._written, shapes)
                 integers = frozenset(
                     t for t, a in zip(self._inputs, given, strict=True) if a.dtype.kind in "biu"
                 )
-                self._calls[key] = self._new_call(shapes, integers, names)
+                self._calls[key] = self._new_call(ranges, shapes, integers, names)
             return self._calls[key]
 
     def _check_outputs(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
@@ -219,22 +234,22 @@ class Compiled:
         return names
 
     def _new_call(
-        self, shapes: dict[str, Shape], integers: frozenset[str], names: tuple[str, ...]
-    ) -> _Call:
-        ranges = numeric(self.system, shapes)
+        self, ranges: Ranges, shapes: dict[str, Shape], integers: frozenset[str],
+        names: tuple[str, ...],
+    ) -> _Call:  # fmt: skip
         batch = self._batch
         fixed = tuple(
             (t, ("batch", *s[1:]) if batch and t in batch else s) for t, s in shapes.items()
         )
         rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
-        few = rows if rows < _FEW_ROWS else 0
+        few = rows if rows < _FEW_ROWS else -1
         key = (fixed, integers, names, block_of(rows), few)
         code = self._codes.get(key)
         if code is None:
             given = (names, integers, machine_for(self.dtype))
-            made = layout(self.system, ranges, batch, *given, rows=rows)
-            if rows < _FEW_ROWS and multiply_adds(made, 1) >= _WORTH_SPLITTING:
-                made = layout(self.system, ranges, None, *given)
+            made = layout(self.system, ranges, batch, *given, rows=rows, winograd=self.winograd)
+            if 0 < rows < _FEW_ROWS and multiply_adds(made, 1) >= _WORTH_SPLITTING:
+                made = layout(self.system, ranges, None, *given, winograd=self.winograd)
             code = self._codes[key] = code_for(made, self.dtype, self.cache)
         self._latest = code
         threads = self.threads if multiply_adds(code.layout, rows) >= WORTH_THREADS else 1

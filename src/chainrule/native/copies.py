@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from chainrule.expr import Access, Affine, Expr, Reduce, affine, bare, rebuild, substitute, walk
 from chainrule.native.borders import COPY_USES, pieces, uses
-from chainrule.native.loops import Nest, at, positions
+from chainrule.native.loops import Nest, at, positions, replaced
 from chainrule.native.memory import Buffer, spread
 from chainrule.native.schedule import Plan, plan, settle, with_methods
 from chainrule.native.tiles import Machine
@@ -33,18 +33,28 @@ class Copies:
 
     def __init__(
         self, system: System, ranges: Ranges, batch: Mapping[str, bool], wanted: Sequence[str],
-        integers: frozenset[str], machine: Machine, train: bool,
+        integers: frozenset[str], machine: Machine, train: bool, rows: int,
+        winograd: bool,
     ) -> None:  # fmt: skip
         self.system, self.ranges, self.batch = system, ranges, batch
         self.wanted, self.integers, self.machine = tuple(wanted), integers, machine
-        self.block, self.train = 1, train
+        self.block, self.train, self.rows, self.winograd = 1, train, rows, winograd
         self.shapes: dict[str, Shape] = {
             t: (None, *s[1:]) if t in batch else s for t, s in ranges.shapes.items()
         }
         self.inputs = set(system.inputs)
         self.buffers: dict[str, Buffer] = {}
         self.products: dict[Expr, str] = {}
+        self.transforms: dict[object, str] = {}
+        self.groups: set[str] = set()
+        self.local: set[str] = set()
         self.results: dict[str, str] = {}
+
+    def fresh(self, name: str) -> str:
+        """A name that no tensor has yet."""
+        while name in self.shapes:
+            name += "'"
+        return name
 
     def has_batch(self, t: str) -> bool:
         return bool(self.shapes[t]) and self.shapes[t][0] is None
@@ -107,7 +117,7 @@ class Copies:
         """The axis along which a sum reads a given tensor without samples by vectors."""
         if p.vector is None or self.has_batch(e.tensor) or e.pad is not None:
             return None
-        if e.tensor not in self.inputs or not inside_reduction(p.nest.body, e):
+        if e.tensor not in self.inputs or not inside_reduction(p.nest.body, e) or p.nest.plain:
             return None
         places = [k for k, a in enumerate(e.axes) if p.vector in a.names]
         if len(places) != 1 or positions(e)[places[0]].bare != p.vector:
@@ -211,11 +221,11 @@ def renamed(n: Nest, names: Mapping[str, str]) -> Nest:
         e = rebuild(e, go)
         return _renamed_access(e, names) if isinstance(e, Access) else e
 
-    return replace(n, body=go(n.body))
-
-
-def replaced(e: Expr, old: Expr, new: Expr) -> Expr:
-    return new if e is old else rebuild(e, lambda c: replaced(c, old, new))
+    guards = tuple(_renamed_access(e, names) for e in n.guards)
+    t = n.transform
+    if t is not None:
+        t = replace(t, source=_renamed_access(t.source, names))
+    return replace(n, body=go(n.body), guards=guards, transform=t)
 
 
 def inside_reduction(e: Expr, x: Expr) -> bool:

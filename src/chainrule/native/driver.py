@@ -7,6 +7,7 @@ thread it is that runs it; so no result depends on the number of threads.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from llvmlite import ir
@@ -120,11 +121,18 @@ class _Driver:
         place = self.b.gep(self.a["table"], [self.constant(buffer.slot)], source_etype=I64)
         return self.b.load(place, typ=PTR)
 
-    def call(self, p: Plan, values: dict[str, Value], lane: Value | None = None) -> None:
+    def call(
+        self, p: Plan, values: dict[str, Value], lane: Value | None = None,
+        begin: Value | None = None,
+    ) -> None:  # fmt: skip
+        """Call a nest's function: for a lane, from a sample of the block on."""
         b = self.b
         pointers = []
         for buffer in tensors_of(self.layout, p):
             pointer = self.address(buffer)
+            if begin is not None and buffer.place == "block" and buffer.batched:
+                row = b.mul(begin, self.constant(buffer.row * buffer.element))
+                pointer = b.gep(pointer, [row], source_etype=_I8)
             if buffer.place == "lanes" and lane is not None and buffer.name == p.nest.target:
                 pointer = b.gep(pointer, [lane], source_etype=_I8)
             pointers.append(pointer)
@@ -168,12 +176,31 @@ class _Driver:
             count = b.select(b.icmp_signed("<", left, size), left, size)
             order = b.gep(values["order"], [first], source_etype=I64)
             mine = {**values, "first": first, "count": count, "order": order}
-            for p in stage.samples:
-                self.call(p, mine, offset)
+            for group, plans in itertools.groupby(stage.samples, lambda p: p.nest.group):
+                self.group(list(plans), self.layout.groups.get(group, size.constant), mine, offset)
 
         self.block_loop(lane, values, one)
         b.branch(again)
         b.position_at_end(done)
+
+    def group(self, plans: list[Plan], few: int, values: dict[str, Value], lane: Value) -> None:
+        """Nests one after another, for so many of a block's samples at a time."""
+        b, size = self.b, self.constant(few)
+        if few >= self.layout.block:
+            for p in plans:
+                self.call(p, values, lane)
+            return
+
+        def some(begin: Value) -> None:
+            left = b.sub(values["count"], begin)
+            count = b.select(b.icmp_signed("<", left, size), left, size)
+            order = b.gep(values["order"], [begin], source_etype=I64)
+            mine = {**values, "first": b.add(values["first"], begin), "count": count,
+                    "order": order}  # fmt: skip
+            for p in plans:
+                self.call(p, mine, lane, begin)
+
+        self.e.loop(self.constant(0), values["count"], few, [], nothing(some))
 
     def block_loop(self, lane: Value, values: dict[str, Value], one: Callable[..., None]) -> None:
         b = self.b

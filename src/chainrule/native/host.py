@@ -34,6 +34,13 @@ declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
 """
 _REGISTERS = (("zmm", 64), ("ymm", 32))  # x86 names; NEON and SSE2 both hold 16 bytes
 
+# AVX-512 processors with two whole units (Intel's and AMD's optimization manuals); others have
+# one, or two of half the width.
+_PAIRS = frozenset({
+    "skylake-avx512", "cascadelake", "cooperlake", "icelake-server", "sapphirerapids",
+    "emeraldrapids", "graniterapids", "graniterapids-d", "znver5",
+})  # fmt: skip
+
 # Some AVX-512 processors are set to prefer 256-bit vectors; dense loops gain from all 512.
 _WIDEST = "-prefer-256-bit"
 
@@ -51,12 +58,14 @@ class Host:
 
     vector_bytes  the widest register: 64 with AVX-512, 32 with AVX, 16 with SSE2 or NEON
     fused         whether a multiply-add is one instruction that rounds once
+    pairs         whether two multiply-adds of the widest registers start in a cycle
     """
 
     cpu: str
     features: str
     vector_bytes: int
     fused: bool
+    pairs: bool
 
 
 def cpu_name() -> str:
@@ -114,7 +123,8 @@ def _describe(forced: str) -> Host:
     module.triple = target().triple
     assembly = _machine(cpu, feature_string, 0).emit_assembly(module)
     width = next((bytes_ for name, bytes_ in _REGISTERS if name in assembly), 16)
-    return Host(cpu, feature_string, width, fused="fmaf" not in assembly)
+    pairs = width < 64 or cpu in _PAIRS
+    return Host(cpu, feature_string, width, fused="fmaf" not in assembly, pairs=pairs)
 
 
 def _require_known(name: str) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 
 from llvmlite import ir
 
-from chainrule.expr import Access
+from chainrule.expr import Access, Affine, walk
+from chainrule.native import tilecode
 from chainrule.native.emit import Evaluator
-from chainrule.native.loops import Nest, positions
+from chainrule.native.loops import RESULT, Nest, positions
 from chainrule.native.memory import Buffer
-from chainrule.native.points import I64, PTR, Linear, Tile, Value
+from chainrule.native.points import I1, I64, PTR, Linear, Tile, Value
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import Layout
+from chainrule.native.toom import guard_limit
 
 INTEGERS = ("first", "count", "batch", "low", "high", "lanes")  # a function's first arguments
 _VOID = ir.VoidType()
@@ -61,9 +63,42 @@ class NestFunction:
         )  # fmt: skip
         m = self.layout.machine
         self.e.wide = m.vector_bytes // m.element
+        if p.nest.guards:
+            self.only_if(self.guarded())
         self.loops(0, {})
         self.e.builder.ret_void()
         return self.function
+
+    def guarded(self) -> Value:
+        """Whether all guards are small, for each of the block's samples."""
+        e, n = self.e, self.nest
+        limit = ir.Constant(self.real, guard_limit(self.layout.machine.element))
+
+        def small(g: Access) -> Value:
+            e.use(Tile({}))
+            return e.builder.fcmp_ordered("<=", e.value(g, ()), limit)
+
+        good: Value = I1(1)
+        for g in n.guards:
+            if not g.free:
+                good = e.builder.and_(good, small(g))
+                continue
+            (name,) = g.free
+
+            def one(i: Value, so_far: list[Value], g: Access = g, name: str = name) -> list[Value]:
+                e.env[name] = Linear(i)
+                return [e.builder.and_(so_far[0], small(g))]
+
+            (good,) = e.loop(0, e.extent(name), 1, [good], one)
+        return good
+
+    def only_if(self, condition: Value) -> None:
+        b = self.e.builder
+        runs, returns = b.append_basic_block("runs"), b.append_basic_block("returns")
+        b.cbranch(condition, *((returns, runs) if self.nest.plain else (runs, returns)))
+        b.position_at_end(returns)
+        b.ret_void()
+        b.position_at_end(runs)
 
     # ------------------------------------------------------------ loops around a tile
 
@@ -105,6 +140,9 @@ class NestFunction:
                 e.loop(start, total, 1, [], nothing(lambda i: inner(Linear(i), 1)))
             return
         main_, rest = n // count * count, n % count
+        if not shared and n == count:
+            inner(Linear(None, 0), count)
+            return
         if shared:
             low, high, _ = self.share(count, ir.Constant(I64, main_), ir.Constant(I64, n))
             e.loop(low, high, count, [], nothing(lambda i: inner(Linear(i), count)))
@@ -174,7 +212,10 @@ class NestFunction:
         for q in p.all:
             e.nest, e.methods = q.nest, q.methods
             target = self.layout.buffers[q.nest.target]
-            points = self.points(q.nest, counts)
+            if q.nest.transform is not None:
+                self.transformed(q.nest, target, counts)
+                continue
+            points = self.points(q.nest.store, counts)
             if target.whole:
                 body = q.nest.body
                 assert isinstance(body, Access)
@@ -185,14 +226,63 @@ class NestFunction:
         for nest, target, at, value in results:
             if nest.lane is not None:
                 value = e.operate("fadd", self.old(target, at), value)
+            elif nest.carry is not None:
+                value = e.operate("fadd", self.carried(nest.carry, self.old(target, at)), value)
             e.store(target, nest.store, at, value)
         e.nest, e.methods = p.nest, p.methods
 
-    def points(self, nest: Nest, counts: dict[str, int]) -> list[tuple[int, ...]]:
-        """The points of the tile that the nest has results at."""
-        places = {n for a in nest.store for n in a.names}
+    def transformed(self, nest: Nest, target: Buffer, counts: dict[str, int]) -> None:
+        """A tile's values through the nest's transform, and what is made of them."""
+        e, t = self.e, nest.transform
+        assert t is not None
+        source, matrix = self.layout.buffers[t.source.tensor], t.matrix
+        strides = [e.whole(source.strides[axis] * step) for axis, step in t.axes]
+        vector, points = e.tile.vector, self.points(nest.store, counts)
+        into = nest.products is not None
+        lanes = e.lanes_used(points[0]) if vector else 1
+        room = e.has_room(source, positions(t.source))
+        room = room and (not into or e.has_room(target, nest.store))
+        whole = not vector or lanes == e.tile.width or room
+        kind = e.vector_of(e.real) if vector else e.real
+        f = tilecode.function(e.builder.module, matrix, len(strides), kind, not whole)
+        from_ = e.place(source, positions(t.source), points[0])
+        mask = [] if whole else [e.mask(lanes)]
+        if nest.products is not None:
+            to, distance = e.place(target, nest.store, points[0]), target.strides[nest.products]
+            e.builder.call(f, [from_, *strides, to, e.whole(distance), *mask])
+            return
+        to = self.room(kind, len(matrix) ** len(strides))
+        e.builder.call(f, [from_, *strides, to, e.whole(e.tile.width), *mask])
+        result = next(a for a in walk(nest.body) if isinstance(a, Access) and a.tensor == RESULT)
+        for at in points:
+            (number,) = positions(result)
+            k = e.linear([(n, int(c)) for n, c in number.terms], int(number.offset), at).constant
+            pointer = e.offset(to, e.whole(k * e.tile.width), source)
+            value = e.builder.load(pointer, typ=kind, align=self.layout.machine.element)
+            e.memo[-1][result, e.project(result, at)] = value
+        values = [e.value(nest.body, at) for at in points]
+        for at, value in zip(points, values, strict=True):
+            e.store(target, nest.store, at, value)
+
+    def room(self, kind: ir.Type, n: int) -> Value:
+        """Memory of the function's own for so many values."""
+        b = self.e.builder
+        with b.goto_entry_block():
+            room = b.alloca(ir.ArrayType(kind, n))
+            room.align, room.type = 64, PTR
+        return room
+
+    def points(self, store: Sequence[Affine], counts: dict[str, int]) -> list[tuple[int, ...]]:
+        """The points of the tile that have results of their own."""
+        places = {n for a in store for n in a.names}
         sizes = [counts[n] if n in places or n == self.plan.vector else 1 for n in self.e.names]
         return list(itertools.product(*map(range, sizes)))
+
+    def carried(self, name: str, old: Value) -> Value:
+        """What has been added up so far: nothing at the index's first value."""
+        e = self.e
+        first = e.builder.icmp_signed("==", e.env[name].value, ir.Constant(I64, 0))
+        return e.builder.select(first, e.like(e.zero, old), old)
 
     def old(self, target: Buffer, point: tuple[int, ...]) -> Value:
         e = self.e

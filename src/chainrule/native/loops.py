@@ -53,12 +53,47 @@ Extent = int | None  # None: the batch
 _MAX_CLASSES = 64  # residue classes of one statement; beyond, positions are tested one by one
 
 
+RESULT = "·"  # in a body: the results of its nest's transform
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A matrix times a tile of a tensor, along each axis of the tile.
+
+    source   the first element of the tile
+    axes     of the tensor, for each axis of the tile; and how far apart there neighbours are
+    """
+
+    matrix: tuple[tuple[Fraction, ...], ...]
+    source: Access
+    axes: tuple[tuple[int, int], ...]
+
+    @property
+    def reads(self) -> tuple[Access, ...]:
+        """The first element and the last, if the tile may reach outside."""
+        e, far = self.source, list(positions(self.source))
+        if e.pad is None:
+            return (e,)
+        for axis, step in self.axes:
+            far[axis] = affine(far[axis].terms, far[axis].offset + step * (len(self.matrix[0]) - 1))
+        return e, Access(e.tensor, tuple(far), e.pad)
+
+
 @dataclass(frozen=True)
 class Nest:
     """for loops: target[store] = body.
 
     `lane` is set where the body is a sum over samples, collected block by block: the index of
     the samples in it.  With `spread`, threads share out the results, not the samples.
+
+    carry    an index of the loops, not of the results: what its values give is added up
+    transform  what a tile's values go through first: into the target, numbered on its axis
+             `products`, or to be read by the body as RESULT[0], RESULT[1], ...
+    at_once  indices of which a tile has all values
+    guards   numbers that have to be small for the nest to run; with `plain`, it runs if one is not
+    group    neighbours of the same group run a few samples at a time, one after another, so that
+             what they alone read and write stays near
+    note     what the results are, for people, where formulas would be long
     """
 
     target: str
@@ -68,6 +103,14 @@ class Nest:
     extents: Mapping[str, Extent]
     lane: str | None = None
     spread: bool = False
+    carry: str | None = None
+    transform: Transform | None = None
+    products: int | None = None
+    at_once: tuple[str, ...] = ()
+    guards: tuple[Access, ...] = ()
+    plain: bool = False
+    group: str = ""
+    note: str = ""
 
     @cached_property
     def sample(self) -> str | None:
@@ -79,16 +122,22 @@ class Nest:
 
     @cached_property
     def reads(self) -> dict[str, None]:
-        """The tensors that the body reads, in order."""
-        return tensors(self.body)
+        """The tensors that the nest reads, in order."""
+        read = [self.body, *(self.transform.reads if self.transform else ()), *self.guards]
+        found = {t: None for e in read for t in tensors(e)}
+        found.pop(RESULT, None)
+        return found
 
     def accesses(self) -> list[Access]:
-        """Every access in the body, each once."""
+        """Every access of the nest, each once."""
         return self._accesses
 
     @cached_property
     def _accesses(self) -> list[Access]:
-        return list(dict.fromkeys(e for e in walk(self.body) if isinstance(e, Access)))
+        parts = dict.fromkeys(walk(self.body))
+        parts |= dict.fromkeys(self.transform.reads if self.transform else ())
+        found = [e for e in parts if isinstance(e, Access) and e.tensor != RESULT]
+        return [*found, *self.guards]
 
 
 def positions(e: Access) -> tuple[Affine, ...]:
@@ -394,6 +443,7 @@ def at(nest: Nest, values: Mapping[str, Affine], extents: Mapping[str, Extent]) 
 
     loops = tuple(n for n in nest.loops if n in extents)
     store = tuple(a.at(values) for a in nest.store)
+    assert nest.transform is None
     return replace(nest, loops=loops, store=store, body=go(nest.body), extents=extents)
 
 
@@ -407,3 +457,8 @@ def simplify_zeros(e: Expr) -> Expr:
             return ZERO
         case _:
             return e
+
+
+def replaced(e: Expr, old: Expr, new: Expr) -> Expr:
+    """e with one node in place of another."""
+    return new if e is old else rebuild(e, lambda c: replaced(c, old, new))

@@ -5,6 +5,7 @@
     static   one copy that all threads share
     batch    one copy, as many rows as the batch has
     block    each thread's own, as many rows as a block of samples has
+    group    the same, of as many rows as a group of nests takes at a time; groups share memory
     lanes    sums over samples: one partial sum in each lane
 
 Layouts are row-major.  Tensors of the engine's own may have a halo: elements before and behind
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Extent = int | None
-OWN = frozenset({"static", "batch", "block", "lanes"})
+OWN = frozenset({"static", "batch", "block", "group", "lanes"})
 ALIGNMENT = 64
 _PAGE, _SKEW = 4096, 1088
 _MANY = 8  # lines of the cache
@@ -40,6 +41,8 @@ class Buffer:
     element   bytes of an element; `whole` when it holds integers
     slot      its number in the table of addresses
     lane_offset, lane_bytes  of partial sums: where in a lane they are, and a lane's size
+    plane  an axis whose neighbours are spread over the sets of the cache
+    rows, start  of what a group of nests alone uses: its rows, and where it is in their memory
     """
 
     name: str
@@ -53,6 +56,9 @@ class Buffer:
     slot: int = -1
     lane_offset: int = 0
     lane_bytes: int = 0
+    plane: int = -1
+    rows: int = 0
+    start: int = 0
 
     def __post_init__(self) -> None:
         self.low = self.low or [0] * len(self.sizes)
@@ -76,11 +82,18 @@ class Buffer:
     @property
     def strides(self) -> tuple[int, ...]:
         """The distance of neighbours on each axis."""
+        steps, _ = self._steps()
+        return (self.row, *steps[1:]) if self.batched else tuple(steps)
+
+    def _steps(self) -> tuple[list[int], int]:
+        """The distance of neighbours on each axis, and of samples if there were no gap."""
         out, step = [], 1
         for axis in reversed(range(len(self.sizes))):
-            out.append(self.row if axis == 0 and self.batched else step)
+            if axis == self.plane:
+                step = spread(step, self.element)
+            out.append(step)
             step *= self.stored(axis)
-        return tuple(reversed(out))
+        return out[::-1], step
 
     @property
     def origin(self) -> int:
@@ -90,7 +103,7 @@ class Buffer:
     @property
     def row(self) -> int:
         """Elements of one sample, or of the whole tensor where it has no batch axis."""
-        n = math.prod(self.stored(axis) for axis in range(len(self.sizes)))
+        _, n = self._steps()
         return spread(n, self.element) if self.batched and self.place in OWN else n
 
     def room(self, axis: int) -> int:

@@ -18,7 +18,7 @@ Value = Any  # an ir.Value: a number, or a vector of them
 Point = tuple[int, ...]
 
 I1, I32, I64, PTR = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
-_FUSE = ("contract",)  # a product and a sum may become one multiply-add
+FUSE = ("contract",)  # a product and a sum may become one multiply-add
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,10 @@ class Points:
         last = point[self.names.index(t.vector)] == t.counts[t.vector] - 1
         return t.tail if last else t.width
 
+    def vector_of(self, kind: ir.Type) -> ir.Type:
+        """The vector type of the tile."""
+        return ir.VectorType(kind, self.tile.width)
+
     def mask(self, lanes: int) -> Value:
         bits = [int(k < lanes) for k in range(self.tile.width)]
         return ir.Constant(ir.VectorType(I1, self.tile.width), bits)
@@ -257,4 +261,4 @@ class Points:
     def operate(self, op: str, a: Value, b: Value) -> Value:
         """An arithmetic instruction on numbers, vectors or one of each."""
         a, b = self.matched(a, b)
-        return getattr(self.builder, op)(a, b, flags=_FUSE)
+        return getattr(self.builder, op)(a, b, flags=FUSE)

@@ -35,14 +35,17 @@ def source(layout: Layout) -> str:
 def nest_text(p: Plan) -> list[str]:
     """One nest: its loops, then what it writes at each point of its tile."""
     lines, depth = [""], 0
+    if p.nest.guards:
+        sizes = " and ".join(map(expression, p.nest.guards))
+        lines.append(f"{'unless' if p.nest.plain else 'if'} {sizes} are small:")
+        depth = 1
     for name in p.order:
         lines.append(_INDENT * depth + _loop_text(p, name))
         depth += 1
     for q in p.all:
         lines += [_INDENT * depth + text for text in _notes(q)]
-        lines.append(
-            f"{_INDENT * depth}{_target(q.nest)} {_sign(q.nest)} {expression(q.nest.body)}"
-        )
+        body = q.nest.note or f"{_target(q.nest)} {_sign(q.nest)} {expression(q.nest.body)}"
+        lines.append(f"{_INDENT * depth}{body}")
     return lines
 
 
@@ -76,7 +79,7 @@ def _target(n: Nest) -> str:
 
 
 def _sign(n: Nest) -> str:
-    return "+=" if n.lane is not None else "="
+    return "+=" if n.lane is not None or n.carry is not None else "="
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ point goes into that one; and what is read against the grain of memory is copied
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chainrule.expr import (
@@ -30,11 +30,22 @@ from chainrule.expr import (
     rename_bound,
     walk,
 )
-from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, renamed, replaced
-from chainrule.native.loops import Nest, hoist_batch_sums, nest_of, open_indices, positions
+from chainrule.native import windows, winograd
+from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, renamed
+from chainrule.native.loops import (
+    Nest,
+    at,
+    hoist_batch_sums,
+    nest_of,
+    open_indices,
+    positions,
+    replaced,
+)
 from chainrule.native.tiles import NEAR
 
 _IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row
+_STEPS = 64  # terms of a sample's sum that outweigh reading and writing the result
+_PART = 1024  # terms of a dense layer's sum whose weights stay near
 _LANE_BYTES = 1 << 22  # a sum larger than this is not kept once for each lane
 
 
@@ -123,14 +134,27 @@ class Rewriter(Copies):
         if len(over) != 1 or not self.by_sample(e.body, over[0]):
             return [n]
         size = math.prod(n.extents[i] or 0 for i in n.loops)
-        if size * self.machine.element > _LANE_BYTES or (len(e.names) == 1 and size > 1024):
-            return [n]
-        rows, body = self.by_rows(n, e, over[0])
-        name = n.target + "Σ"
-        self.shapes[name] = tuple(n.extents[i] for i in n.loops)
+        large = size * self.machine.element > _LANE_BYTES or (len(e.names) == 1 and size > 1024)
+        name = self.fresh(n.target + "Σ")
         axes = tuple(map(bare, n.loops))
-        part = replace(n, target=name, loops=(*rows, *n.loops), store=axes, body=body, lane=over[0])
+        part = replace(n, target=name, store=axes, lane=over[0])
+        if not self.winograd or windows.suitable(part, self) is None:
+            if large:
+                return [n]
+            rows, body = self.by_rows(n, e, over[0])
+            part = replace(part, loops=(*rows, *n.loops), body=body)
+        self.shapes[name] = tuple(n.extents[i] for i in n.loops)
         return [part, replace(n, body=Access(name, axes, None))]
+
+    def fewer_products(self, nests: list[Nest]) -> list[Nest]:
+        """Sums over small windows by tiles, where that is faster."""
+        done: list[Nest] = []
+        while nests:
+            n, *nests = nests
+            s = windows.suitable(n, self)
+            made, nests = winograd.nests(n, s, self, nests) if s else ([n], nests)
+            done += made
+        return done
 
     def by_rows(self, n: Nest, e: Reduce, sample: str) -> tuple[tuple[str, ...], Expr]:
         """Which summed indices a sum over samples walks outside: those of large images.
@@ -142,21 +166,53 @@ class Rewriter(Copies):
         inner = [i for i in e.names if i != sample]
         results = math.prod(n.extents[i] or 1 for i in n.loops)
         # at each row, all results are read and written
-        least = max(_IMAGE, 2 * results * self.machine.element)
-        if len(inner) < 2 or sum(sizes) * self.machine.element < least or n.sample:
+        image, steps = sum(sizes) * self.machine.element, _count_of(n, inner)
+        if n.sample or image < _IMAGE or steps < _STEPS:
             return (), e
-        rows = (sample, inner[0])
+        by_row = len(inner) > 1 and image >= 2 * results * self.machine.element
+        rows = (sample, inner[0]) if by_row else (sample,)
         kept = tuple(b for b in e.binders if b[0] not in rows)
         return rows, Reduce("sum", kept, e.body)
 
-    def spread_out(self, n: Nest) -> Nest:
+    def spread_out(self, n: Nest) -> list[Nest]:
         """A dense layer of many weights: each is read once a sample, so it stays with one core."""
         others = {i for i in n.loops if i != n.sample}
         for e in n.accesses() if n.sample and n.lane is None else ():
             size = math.prod(d or 0 for d in self.shapes[e.tensor])
             if size > NEAR and inside_reduction(n.body, e) and others <= set(e.free):
-                return replace(n, spread=True)
-        return n
+                return self.in_parts(replace(n, spread=True))
+        return [n]
+
+    def in_parts(self, n: Nest) -> list[Nest]:
+        """A long sum in parts: a part's weights stay near for all samples.  Then the rest."""
+        sums = [e for e in walk(n.body) if isinstance(e, Reduce)]
+        if len(sums) != 1 or sums[0].op != "sum":
+            return [n]
+        (e,) = sums
+        sizes = [n.extents[i] or 0 for i in e.names]
+        total = math.prod(sizes)
+        splits = [(i, d, part) for i, d in zip(e.names, sizes, strict=True)
+                  for part in range(1, d + 1) if d % part == 0 and d > part]  # fmt: skip
+        near = [s for s in splits if _PART // 2 <= total // (s[1] // s[2]) <= _PART]
+        if total <= _PART or not near:
+            return [n]
+        name, size, part = near[0]
+        carry, target = name + "ᵖ", self.fresh(n.target + "ᵖ")
+        body: Expr = Reduce("sum", tuple(b for b in e.binders if b[0] != name or part > 1), e.body)
+        extents = {**n.extents, carry: size // part, name: part}
+        values = {name: affine([(carry, part), (name, 1)] if part > 1 else [(carry, 1)])}
+        if part == 1:
+            del extents[name]
+        sample = n.store[0].bare
+        own = [i for i in n.loops if i in e.free]
+        axes = tuple(map(bare, own))
+        if not own or own[0] != sample:
+            return [n]
+        self.shapes[target] = tuple(n.extents[i] for i in own)
+        parts = replace(n, target=target, store=axes, body=body, loops=tuple(own))
+        parts = replace(at(parts, values, extents), loops=(*own, carry), carry=carry)
+        rest = replaced(n.body, e, Access(target, axes, None))
+        return [parts, replace(n, spread=False, body=rest)]
 
     def by_sample(self, e: Expr, sample: str) -> bool:
         """Whether e reads, of tensors with a batch, only the sample's own rows."""
@@ -214,6 +270,10 @@ class Rewriter(Copies):
         all_names = {**renamed, **{a: b.bare or a for a, b in names.items()}}
         body = rename_bound(n.body, all_names)
         return replace(reader, body=replaced(reader.body, read, body), extents=extents)
+
+
+def _count_of(n: Nest, names: Sequence[str]) -> int:
+    return math.prod(n.extents[i] or 1 for i in names)
 
 
 def _count(e: Expr, x: Expr) -> int:

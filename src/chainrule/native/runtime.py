@@ -24,6 +24,7 @@ from chainrule.native.stages import LANES, Layout
 from chainrule.native.tiles import main_sum
 
 _RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+APART = False  # for tests: no two buffers share memory, so that each can stand before a guard page
 _SLACK = 0  # elements behind each buffer that may be touched: none
 
 
@@ -48,16 +49,24 @@ class Code:
 def optimised(module: ir.Module) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     """The module after LLVM's passes.
 
-    Vectors and unrolled loops are in it already, so the passes that would make them stay off.
+    Vectors, unrolled loops and accumulators are in it already.  What is left is to fold addresses
+    and to compute once what is computed twice; the usual pipelines take four times as long, and
+    the code is no faster.
     """
     machine = host.target_machine()
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = options.loop_interleaving = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(parsed, builder)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
+    passes = llvm.create_new_function_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_new_gvn_pass()
+    passes.add_loop_rotate_pass()
+    passes.add_instruction_combine_pass()
+    for f in parsed.functions:
+        if not f.is_declaration:
+            passes.run(f, builder)
     return parsed, machine
 
 
@@ -139,10 +148,9 @@ _REST = _rest_address()
 class Instance:
     """Code with its buffers and tables of addresses.  One call at a time."""
 
-    def __init__(self, code: Code, threads: int, allocate: memory.Allocator | None = None) -> None:
+    def __init__(self, code: Code, threads: int) -> None:
         self.code, self.threads = code, threads
         self.layout = code.layout
-        self.allocate = allocate or memory.allocate
         self.by_place: dict[str, list[Buffer]] = {}
         for b in {id(b): b for b in self.layout.buffers.values()}.values():
             self.by_place.setdefault(b.place, []).append(b)
@@ -152,7 +160,7 @@ class Instance:
         self.kept: list[object] = []
         self.rows = -1
         self.batch_memory: object = None
-        (sync,), kept = self.allocate([SYNC_BYTES])
+        (sync,), kept = memory.allocate([SYNC_BYTES])
         self.kept.append(kept)
         self.set(tables=ctypes.addressof(self.tables), sync=sync, rest=_REST, threads=threads)
         self.count = sum(1 for _ in self.layout.plans)
@@ -174,7 +182,7 @@ class Instance:
 
     def place_static(self) -> None:
         shared = self.by_place.get("static", [])
-        addresses, kept = self.allocate([b.bytes(1, _SLACK) for b in shared])
+        addresses, kept = memory.allocate([b.bytes(1, _SLACK) for b in shared])
         self.kept.append(kept)
         for b, address in zip(shared, addresses, strict=True):
             self.point(b.slot, address)
@@ -183,23 +191,35 @@ class Instance:
                      if (b := self.layout.buffers[p.nest.target]).place == "lanes"}  # fmt: skip
             if lanes:
                 size = stage.lane_bytes * LANES + _SLACK * self.layout.machine.element
-                (start,), kept = self.allocate([size])
+                (start,), kept = memory.allocate([size])
                 self.kept.append(kept)
                 for b in lanes.values():
                     self.point(b.slot, start + b.lane_offset)
         own = self.by_place.get("block", [])
         for thread in range(self.threads):
-            addresses, kept = self.allocate([b.bytes(self.layout.block, _SLACK) for b in own])
+            addresses, kept = memory.allocate([b.bytes(self.layout.block, _SLACK) for b in own])
             self.kept.append(kept)
             for b, address in zip(own, addresses, strict=True):
                 self.point(b.slot, address, thread)
+            self.place_groups(thread)
+
+    def place_groups(self, thread: int) -> None:
+        """Memory for what groups of nests alone use: the same for all, as they take turns."""
+        own = self.by_place.get("group", [])
+        sizes = [b.bytes(b.rows, _SLACK) for b in own]
+        if not APART:
+            sizes = [max((b.start + n for b, n in zip(own, sizes, strict=True)), default=0)]
+        addresses, kept = memory.allocate(sizes)
+        self.kept.append(kept)
+        for k, b in enumerate(own):
+            self.point(b.slot, addresses[k] if APART else addresses[0] + b.start, thread)
 
     def place_rows(self, rows: int) -> None:
         """Memory for tensors that hold the whole batch."""
         if rows <= self.rows:
             return
         buffers = self.by_place.get("batch", [])
-        addresses, self.batch_memory = self.allocate([b.bytes(rows, _SLACK) for b in buffers])
+        addresses, self.batch_memory = memory.allocate([b.bytes(rows, _SLACK) for b in buffers])
         for b, address in zip(buffers, addresses, strict=True):
             self.point(b.slot, address)
         self.rows = rows

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, children, walk
 from chainrule.native.loops import Nest, positions
-from chainrule.native.tiles import BATCH, NEAR, Machine, cheapest
+from chainrule.native.tiles import BATCH, NEAR, Machine, apart_from, cheapest
 
 _PARTS = 8  # of a loop that threads share
 
@@ -51,7 +51,11 @@ def plan(nest: Nest, machine: Machine, block: int) -> Plan:
     width = machine.width(n) if n is not None else 1
     if width == 1:
         vector = None
-    tile = cheapest(nest, machine, vector, width, block)
+    if nest.plain or nest.transform:  # a nest that hardly ever runs is not worth much code
+        tile = {vector: 1} if vector else {}
+    else:
+        tile = cheapest(nest, machine, vector, width, block)
+    tile |= {i: nest.extents[i] or 1 for i in nest.at_once}
     order = _order(nest, tile, vector, width)
     return with_methods(Plan(nest, order, tile, vector, width))
 
@@ -92,15 +96,22 @@ def _order(nest: Nest, tile: Mapping[str, int], vector: str | None, width: int) 
     Where all vectors together read more weights than the cache holds, their loop is the first.
     Threads share the first loop of a nest without samples: it is one with parts for many.
     """
-    plain = [n for n in nest.loops if n not in tile]
+    apart = [n for n in apart_from(nest, vector) if n not in tile]
+    plain = [n for n in nest.loops if n not in tile and n not in apart]
     rows = [n for n in nest.loops if n in tile and n != vector]
     if nest.sample is None:
         plain.sort(key=lambda n: -min(nest.extents[n] or BATCH, _PARTS))
-    if vector and _weights(nest, vector) > NEAR:
+    if nest.carry:  # threads share another loop, and go through that one together
+        first = vector or next(n for n in (*rows, *plain, *apart) if n != nest.carry)
+        inner = [n for n in (*plain, *rows) if n not in (first, nest.carry)]
+        return (first, *(n for n in apart if n != first), nest.carry, *inner)
+    weights = _weights(nest, vector) if vector else 0
+    if weights > NEAR * math.prod(nest.extents[n] or 1 for n in apart):
+        assert vector is not None
         parts = (nest.extents[vector] or 0) // (tile[vector] * width)
         if nest.sample or parts >= min([_PARTS, *(nest.extents[n] or BATCH for n in plain)]):
-            return (vector, *plain, *rows)
-    return (*plain, *([vector] if vector else []), *rows)
+            return (*apart, vector, *plain, *rows)
+    return (*apart, *plain, *([vector] if vector else []), *rows)
 
 
 # ---------------------------------------------------------------- reading outside
@@ -217,6 +228,7 @@ def _joins(p: Plan, head: Plan, following: Sequence[Plan]) -> bool:
         == (head.order, head.vector, head.width, dict(head.tile), True)
         and b.lane is None
         and (a.sample is None) == (b.sample is None)
+        and not any(n.transform or n.guards or n.group for n in (a, b))
         and all(a.extents[n] == b.extents[n] for n in a.extents if n in b.extents)
         and not any(
             q.methods and any(m[:4] == "trim" for m in q.methods.values()) for q in (p, head)

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
-from chainrule.native.copies import NEW, SHARES, replaced
-from chainrule.native.loops import Nest, positions, residue_nests
-from chainrule.native.memory import Buffer, spread
+from chainrule.native.copies import NEW, SHARES
+from chainrule.native.loops import Nest, positions, replaced, residue_nests
+from chainrule.native.memory import ALIGNMENT, Buffer, spread
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.tiles import Machine
@@ -26,6 +26,7 @@ from chainrule.system import System
 LANES = 16
 _CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
 _BLOCKS = (8, 4, 2, 1)
+_GROUP = 5 << 17  # bytes of what a group of nests alone reads: they stay in the second level
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Layout:
     machine: Machine
     results: dict[str, str]  # wanted tensor -> the buffer that holds it at the end
     objective: str | None = None
+    groups: dict[str, int] = field(default_factory=dict)  # of nests -> samples at a time
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ class Layout:
 
 def description(made: Layout) -> str:
     """All that the machine code depends on, as text."""
-    parts = [f"{made.block} {made.machine} {made.objective} {made.results}"]
+    parts = [f"{made.block} {made.machine} {made.objective} {made.results} {made.groups}"]
     for b in made.buffers.values():
         parts.append(repr(b))
     for k, stage in enumerate(made.stages):
@@ -73,6 +75,7 @@ def description(made: Layout) -> str:
             methods = [(str(e), k, m) for (e, k), m in p.methods.items()]
             parts.append(
                 f"{n.target}{n.store} {n.loops} {n.lane} {n.spread} {n.body} {dict(n.extents)} "
+                f"{n.transform} {n.products} {n.at_once} {n.guards} {n.plain} {n.group} {n.carry} "
                 f"{p.order} {dict(p.tile)} {p.vector} {p.width} {methods} {len(p.others)}"
             )
     return "\n".join(parts)
@@ -81,16 +84,20 @@ def description(made: Layout) -> str:
 def layout(
     system: System, ranges: Ranges, batch: Mapping[str, bool] | None, wanted: Sequence[str],
     integers: frozenset[str], machine: Machine, *, train: bool = False,
-    objective: str | None = None, rows: int = max(_BLOCKS) * SHARES,
+    objective: str | None = None, rows: int = max(_BLOCKS) * SHARES, winograd: bool = True,
 ) -> Layout:  # fmt: skip
     """Nests, stages and buffers for the wanted results, best for batches of `rows` or more.
 
     With `train`, updates go back to the tensors they update, and the batch's rows come in an
     order that is given at run time.
     """
-    builder = _Builder(system, ranges, batch or {}, wanted, integers, machine, train)
-    nests = builder.prepared()
     blocks = _blocks(rows) if batch else (1,)
+    # the code serves all numbers of rows with the same blocks, so it must not depend on more
+    least = blocks[0] * SHARES if batch and rows > 1 else 1
+    builder = _Builder(
+        system, ranges, batch or {}, wanted, integers, machine, train, least, winograd
+    )
+    nests = builder.prepared()
     for block in blocks:
         if block != blocks[-1] and builder.sample_bytes(nests) * block > 2 * _CACHE:
             continue  # most of it will have to be in a block
@@ -119,11 +126,13 @@ class _Builder(Rewriter):
         nests = [n for n in nests for n in self.collected(n)]
         nests = self.inlined(nests)
         nests = [part for n in nests for part in residue_nests(n)]
-        return [self.spread_out(n) for n in self.rows_copied(nests)]
+        nests = [part for n in self.rows_copied(nests) for part in self.spread_out(n)]
+        return self.fewer_products(nests) if self.winograd else nests
 
     def sample_bytes(self, nests: Sequence[Nest]) -> int:
-        """What the tensors that the nests make take for a sample."""
-        shapes = [self.shapes[t] for t in {n.target for n in nests} if self.has_batch(t)]
+        """What the tensors that the nests make take for a sample, those of groups apart."""
+        made = {n.target for n in nests} - self.local
+        shapes = [self.shapes[t] for t in made if self.has_batch(t)]
         return self.machine.element * sum(math.prod(n or 1 for n in shape) for shape in shapes)
 
     def build(self, nests: Sequence[Nest], block: int, objective: str | None) -> Layout:
@@ -149,7 +158,41 @@ class _Builder(Rewriter):
             stage.samples = fused(stage.samples)
             stage.shared = fused(stage.shared)
         self.set_lanes(stages)
-        return Layout(stages, self.buffers, self.block, self.machine, self.results, objective)
+        made = Layout(stages, self.buffers, self.block, self.machine, self.results, objective)
+        made.groups = self.grouped(stages)
+        return made
+
+    def grouped(self, stages: Sequence[Stage]) -> dict[str, int]:
+        """How many samples each group of nests takes at a time; what is its own needs no more."""
+        groups: dict[str, list[Plan]] = {}
+        for p in (p for stage in stages for p in stage.samples if p.nest.group):
+            groups.setdefault(p.nest.group, []).append(p)
+        taken = {}
+        for group, plans in groups.items():
+            targets = dict.fromkeys(p.nest.target for p in plans)
+            own = [
+                b
+                for t in targets
+                if (b := self.buffers[t]).place == "block" and self.only_in(group, t, stages)
+            ]
+            size = sum(b.bytes(1) for b in own)
+            reads = dict.fromkeys(t for p in plans for t in p.nest.reads)
+            weights = sum(b.bytes(1) for t in reads if not (b := self.buffers[t]).batched)
+            # weights that are read again for each part count as much
+            few = 1 if weights < _GROUP else self.block
+            parts = -(-self.block // max(few, _GROUP // max(size, 1)))
+            taken[group] = -(-self.block // min(self.block, parts))
+            start = 0
+            for b in own:
+                b.place, b.rows, b.start = "group", taken[group], start
+                start += -(-b.bytes(b.rows) // ALIGNMENT) * ALIGNMENT
+        return taken
+
+    def only_in(self, group: str, t: str, stages: Sequence[Stage]) -> bool:
+        """Whether a tensor is made and read by a group of nests only."""
+        users = [p for stage in stages for p in (*stage.samples, *stage.shared) for q in p.all
+                 if t == q.nest.target or t in q.nest.reads]  # fmt: skip
+        return t not in self.results.values() and all(p.nest.group == group for p in users)
 
     # ------------------------------------------------------------ levels and places
 
@@ -215,7 +258,9 @@ class _Builder(Rewriter):
                 place = "static"
             else:
                 place = "batch" if t in whole else "block"
-            self.buffers[t] = Buffer(t, place, shape, 8 if is_int else element, is_int)
+            self.buffers[t] = b = Buffer(t, place, shape, 8 if is_int else element, is_int)
+            if t in self.local or t in self.transforms.values():
+                b.plane = int(b.batched)
         for t in sorted(in_place):
             if t + NEW in named:
                 self.buffers[t + NEW] = self.buffers.setdefault(

@@ -17,19 +17,26 @@ from chainrule.expr import ZERO, Access, Affine, Reduce, walk
 from chainrule.native.loops import Nest, positions
 
 NEAR = 1 << 16  # numbers that stay in the second level of the cache beside other things
+_NEAREST = 1 << 13  # numbers that stay in the first level; from the second, a line takes two cycles
 BATCH = 64  # samples that a sum over the whole batch is taken to have
 _LATENCY = 4.0  # cycles until an accumulator can be added to again
+_SHARES = 4  # parts that threads find in a layer which they share by its results
 _UNUSED = 4  # registers kept free of accumulators
 _ROWS = tuple(range(1, 17))
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the choice depends on: bytes of a register, how many there are, bytes of a number."""
+    """What the choice depends on.
+
+    vector_bytes, registers, element   bytes of a register, how many there are, bytes of a number
+    pairs   whether two multiply-adds of whole registers start in a cycle, not two of half ones
+    """
 
     vector_bytes: int
     registers: int
     element: int
+    pairs: bool = False
 
     def width(self, n: int) -> int:
         """How many of n neighbours go into one register: the fewest cycles, then the widest."""
@@ -44,7 +51,7 @@ class Machine:
 
     def cycles(self, width: int) -> float:
         """Cycles of one vector multiply-add, or of one vector load."""
-        return max(0.5, width * self.element / 64)
+        return 0.5 if self.pairs else max(0.5, width * self.element / 64)
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ def cheapest(
         return {**base, row: width} if row is not None and width > 1 else base
     stored = {n for a in nest.store for n in a.names}
     # of equals, the nearest in memory
-    rows = [n for n in reversed(nest.loops) if n != vector and n in stored]
+    apart = apart_from(nest, vector)
+    rows = [n for n in reversed(nest.loops) if n != vector and n in stored and n not in apart]
     sizes = {n: block if nest.extents[n] is None else (nest.extents[n] or 0) for n in nest.loops}
     vectors = -(-sizes[vector] // width) if vector else 1
     limit = machine.registers - _UNUSED
@@ -102,7 +110,9 @@ def cheapest(
         model = _Model(nest, machine, work, order, vector, width, sizes.get(vector or "", 0))
         choices = [_counts(sizes[r], limit) for r in names]
         if vector:
-            choices.append([u for u in (1, 2, 3, 4) if least <= u <= vectors])
+            others = any(n not in order and n != nest.carry for n in nest.loops)
+            most = max(1, vectors // _SHARES) if nest.spread and not others else vectors
+            choices.append([u for u in (1, 2, 3, 4) if least <= u <= most])
         for counts in itertools.product(*choices):
             points = math.prod(counts)
             if points > limit or model.registers(counts) > machine.registers:
@@ -125,6 +135,7 @@ class _Model:
     ) -> None:  # fmt: skip
         self.work, self.width, self.size = work, width, size
         self.per_load = machine.cycles(width)
+        self.line = width * machine.element / 64
         self.vectors = bool(vector)
         self.far = nest.lane is None
         places = range(len(order))
@@ -151,17 +162,19 @@ class _Model:
             return found
         points = math.prod(counts)
         loads = lines = 0.0
+        vectors = counts[-1] if self.vectors else 0
+        panel = self.work.steps * vectors * self.width  # numbers that all tiles of rows read
+        load = max(self.per_load, self.line * 2.0) if panel > _NEAREST else self.per_load
         for by, last, read in self.reads:
             distinct = math.prod([counts[k] for k in by])
-            loads += distinct * (self.per_load if read.by_vector else 0.5)
+            loads += distinct * (load if read.by_vector else 0.5)
             along = 1 if read.by_vector else math.prod([counts[k] for k in last])
             lines += distinct / along / read.run
         copies = 8 if points == 1 else 4 if points == 2 else 2 if points < 8 else 1
         cycles = max(points * self.per_load, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
         if self.work.whole and self.far:
             cycles += 3
-        vectors = counts[-1] if self.vectors else 0
-        if self.far and self.work.steps * vectors * self.width > NEAR:
+        if self.far and panel > NEAR:
             # the weights come from further away, if they cannot be put together in panels
             divides = self.size % (vectors * self.width) == 0
             cycles += (1 if divides else 3) * vectors * self.per_load
@@ -190,6 +203,20 @@ def _crossing(nest: Nest, vector: str | None) -> str | None:
     last = positions(e)[-1].bare
     turns = vector is not None and vector in e.free and last not in (None, vector)
     return last if turns and nest.extents.get(last or "") is not None else None
+
+
+def apart_from(nest: Nest, vector: str | None) -> list[str]:
+    """Loops over indices that everything in a sum has: a product of matrices for each value.
+
+    Nothing is shared along them, and theirs are the first loops, so that each product's factors
+    stay near.
+    """
+    e = nest.body
+    if not isinstance(e, Reduce) or e.op != "sum":
+        return []
+    reads = [set(x.free) for x in walk(e.body) if isinstance(x, Access)]
+    common = set.intersection(*reads) - {vector, nest.carry} if reads else set()
+    return [n for n in nest.loops if n in common and nest.extents[n] is not None]
 
 
 def _counts(n: int, limit: int) -> list[int]:

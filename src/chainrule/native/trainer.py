@@ -16,13 +16,13 @@ from chainrule.given import numbers
 from chainrule.native.compile import (
     check_dtype,
     check_threads,
+    checked_ranges,
     code_for,
     machine_for,
 )
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Instance, address_of, multiply_adds
 from chainrule.native.stages import block_of, layout
-from chainrule.ranges import numeric
 from chainrule.system import System
 
 Array = NDArray[Any]
@@ -46,11 +46,13 @@ class Trainer:
         dtype: Any = "float32",
         threads: int | None = None,
         cache: bool = True,
+        winograd: bool = True,
         written: System | None = None,
         objective: str | None = None,
     ) -> None:
         self.system, self.dtype = system, np.dtype(check_dtype(dtype))
         self.threads, self.cache = check_threads(threads), cache
+        self.winograd = winograd
         self._written = written or system
         self.objective = _objective(self._written, system) if objective is None else objective
         if self.objective is not None and system.ranks.get(self.objective) != 0:
@@ -173,18 +175,18 @@ class Trainer:
     def _instance(self, arrays: Mapping[str, Array], rows: int) -> Instance:
         integers = frozenset(t for t, a in arrays.items() if a.dtype.kind == "i")
         shapes_key = tuple((t, a.shape[1:]) for t, a in arrays.items())
-        key = shapes_key, integers, block_of(rows)
+        key = shapes_key, integers, block_of(rows), rows > 1
         instance = self._instances.get(key)
         if instance is None:
             shapes = {t: (rows, *a.shape[1:]) for t, a in arrays.items()}
             shapes |= {t: a.shape for t, a in self._state.items()}
-            numeric(self._written, {t: shapes[t] for t in self._written.inputs})
-            ranges = numeric(self.system, {t: shapes[t] for t in self.system.inputs})
+            ranges = checked_ranges(self.system, self._written, shapes)
             wanted = [t for t in self.system.outputs if t in self.system.updates]
             wanted += [self.objective] if self.objective is not None else []
             made = layout(
                 self.system, ranges, self._batch, wanted, integers,
                 machine_for(str(self.dtype)), train=True, objective=self.objective, rows=rows,
+                winograd=self.winograd,
             )  # fmt: skip
             code = code_for(made, str(self.dtype), self.cache)
             worth = multiply_adds(made, rows) >= WORTH_THREADS

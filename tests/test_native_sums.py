@@ -1,0 +1,86 @@
+"""Sums in places where the native engine's rewriting has to hold back, or to tell things apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chainrule import Program
+
+Shapes = dict[str, tuple[int, ...]]
+IMAGE = {"x": (20, 18, 18, 32), "d": (20, 16, 16, 32)}
+
+SUMS: dict[str, tuple[str, Shapes]] = {
+    "an index of both factors, but not of all they read": (
+        "q[g,c,k] = sum[b,i](relu(v[b,i,g,k]+u[i,g]) * relu(x[b,i,g,c]+z[b,i,c]))",
+        {"v": (9, 8, 4, 5), "u": (8, 4), "x": (9, 8, 4, 70), "z": (9, 8, 70)},
+    ),
+    "a long sum in residue classes": (
+        "y[b,k:131] = sum[m:4,c](pad(w)[m,c,(k-m)/2] * x[b,c,m])",
+        {"w": (4, 1024, 66), "x": (20, 1024, 4)},
+    ),
+    "a grouped dense layer": (
+        "y[b,g,k] = sum[c](w[g,c,k] * x[b,g,c])",
+        {"w": (4, 1536, 40), "x": (40, 4, 1536)},
+    ),
+    "a dense layer of one result": (
+        "y[b] = sum[c](w[c] * x[b,c])",
+        {"w": (70000,), "x": (40, 70000)},
+    ),
+    "a window inside a maximum": (
+        "y[b,i:16,j:16,k] = max[g](sum[m:3,n:3,c](w[m,n,c,g,k]*pad(x)[b,i+m-1,j+n-1,c]))",
+        {"w": (3, 3, 32, 4, 32), "x": (16, 16, 16, 32)},
+    ),
+    "a window inside a sum over samples": (
+        "y[i:16,j:16,k] = sum[b](relu(sum[m:3,n:3,c](w[m,n,c,k]*pad(x)[b,i+m-1,j+n-1,c])))",
+        {"w": (3, 3, 32, 32), "x": (16, 16, 16, 32)},
+    ),
+    "two weight gradients added": (
+        "z[m:3,n:3,c,k] = sum[b,i:16,j:16](x[b,i+m,j+n,c]*d[b,i,j,k])"
+        " + sum[b,i:16,j:16](y[b,i+m,j+n,c]*e[b,i,j,k])",
+        {**IMAGE, "y": IMAGE["x"], "e": IMAGE["d"]},
+    ),
+    "two weight gradients of one image added": (
+        "z[m:3,n:3,c,k] = sum[b,i:16,j:16](x[b,i+m,j+n,c]*d[b,i,j,k])"
+        " + sum[b,i:16,j:16](x[b,i+m,j+n,c]*e[b,i,j,k])",
+        {**IMAGE, "e": IMAGE["d"]},
+    ),
+    "a weight gradient in residue classes": (
+        "g[p:6,n:3,c,k] = sum[b,i:16,j:16](pad(x)[b,p/2+i,j+n,c]*d[b,i,j,k])",
+        IMAGE,
+    ),
+    "a weight gradient that is read in residue classes": (
+        "g[m:3,n:3,c,k] = sum[b,i:16,j:16](x[b,i+m,j+n,c]*d[b,i,j,k]) + pad(v)[m/2,n,c,k]",
+        {**IMAGE, "v": (2, 3, 32, 32)},
+    ),
+    "a window's index on an axis by itself": (
+        "y[b,i:16,j:16,k] = sum[m:3,n:3,c](w[m,n,c,k]*x[b,i+m,j+n,i,c])",
+        {"w": (3, 3, 32, 32), "x": (4, 18, 18, 16, 32)},
+    ),
+    "a tensor called as a sum would be": (
+        "g[c,k] = sum[b](x[b,c]*d[b,k])\ngΣ[b] = sum[c](x[b,c])",
+        {"x": (30, 4), "d": (30, 5)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums(name: str) -> None:
+    text, shapes = SUMS[name]
+    rng = np.random.default_rng(0)
+    p, arrays = Program(text), {t: rng.normal(size=s) for t, s in shapes.items()}
+    found = p.compile(cache=False, dtype="float64", threads=2)(**arrays)
+    for t, expected in p.run(**arrays).items():
+        size = np.max(np.abs(expected))
+        np.testing.assert_allclose(found[t], expected, rtol=0, atol=1e-12 * size, err_msg=t)
+
+
+def test_an_empty_batch_first_does_not_matter() -> None:
+    p = Program("y[b,i:32,j:32,k] = sum[m:3,n:3,c](w[m,n,c,k] * pad(o)[b,i+m-1,j+n-1,c])")
+    rng = np.random.default_rng(0)
+    w, o = rng.normal(size=(3, 3, 64, 64)), rng.normal(size=(3, 32, 32, 64))
+    f = p.compile(cache=False, dtype="float64")
+    for rows in (0, 2, 1, 3, 0):
+        found, expected = f(o=o[:rows], w=w)["y"], p.run(o=o[:rows], w=w)["y"]
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=1e-10)
