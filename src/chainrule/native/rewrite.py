@@ -45,6 +45,7 @@ from chainrule.native.tiles import NEAR
 
 _IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row
 _STEPS = 64  # terms of a sample's sum that outweigh reading and writing the result
+_FAR = 1 << 20  # weights, of which no core's own cache holds what it needs of them
 _PART = 1024  # terms of a dense layer's sum whose weights stay near
 _LANE_BYTES = 1 << 22  # a sum larger than this is not kept once for each lane
 
@@ -175,12 +176,16 @@ class Rewriter(Copies):
         return rows, Reduce("sum", kept, e.body)
 
     def spread_out(self, n: Nest) -> list[Nest]:
-        """A dense layer of many weights: each is read once a sample, so it stays with one core."""
+        """A layer of many weights, each read a few times a sample: it stays with one core."""
         others = {i for i in n.loops if i != n.sample}
-        for e in n.accesses() if n.sample and n.lane is None else ():
+        for e in n.accesses() if n.sample and n.lane is None and not n.group else ():
             size = math.prod(d or 0 for d in self.shapes[e.tensor])
-            if size > NEAR and inside_reduction(n.body, e) and others <= set(e.free):
+            if size <= NEAR or not inside_reduction(n.body, e):
+                continue
+            if others <= set(e.free):
                 return self.in_parts(replace(n, spread=True))
+            if size > _FAR and not self.has_batch(e.tensor):
+                return [replace(n, spread=True)]
         return [n]
 
     def in_parts(self, n: Nest) -> list[Nest]:

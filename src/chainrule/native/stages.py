@@ -126,8 +126,9 @@ class _Builder(Rewriter):
         nests = [n for n in nests for n in self.collected(n)]
         nests = self.inlined(nests)
         nests = [part for n in nests for part in residue_nests(n)]
-        nests = [part for n in self.rows_copied(nests) for part in self.spread_out(n)]
-        return self.fewer_products(nests) if self.winograd else nests
+        nests = self.rows_copied(nests)
+        nests = self.fewer_products(nests) if self.winograd else nests
+        return [part for n in nests for part in self.spread_out(n)]
 
     def sample_bytes(self, nests: Sequence[Nest]) -> int:
         """What the tensors that the nests make take for a sample, those of groups apart."""
