@@ -8,8 +8,8 @@ from typing import Any
 from llvmlite import ir
 
 from chainrule.expr import Access, Affine
-from chainrule.native.loops import positions
 from chainrule.native.memory import Buffer
+from chainrule.native.nest import positions
 from chainrule.native.points import I1, I32, I64, PTR, Linear, Point, Points, Value
 
 

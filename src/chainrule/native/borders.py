@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chainrule.expr import Access, Affine, affine
-from chainrule.native.loops import Nest, at, positions
+from chainrule.native.nest import Nest, at, positions
 from chainrule.native.schedule import Plan, reach, settle, with_methods
 
 Shapes = Mapping[str, Sequence[int | None]]

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from chainrule.expr import Access, Affine, Expr, Reduce, affine, bare, rebuild, substitute, walk
 from chainrule.native.borders import COPY_USES, pieces, uses
-from chainrule.native.loops import Nest, at, positions, replaced
 from chainrule.native.memory import Buffer, spread
+from chainrule.native.nest import Nest, at, positions, replaced
 from chainrule.native.schedule import Plan, plan, settle, with_methods
 from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges

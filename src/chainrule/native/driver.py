@@ -16,8 +16,8 @@ from chainrule.expr import const
 from chainrule.native import host
 from chainrule.native.emit import Evaluator
 from chainrule.native.kernel import INTEGERS, NestFunction, nothing, tensors_of, units
-from chainrule.native.loops import Nest
 from chainrule.native.memory import Buffer
+from chainrule.native.nest import Nest
 from chainrule.native.points import I64, PTR, Value
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import LANES, Layout, Stage

@@ -15,8 +15,8 @@ from llvmlite import ir
 from chainrule.expr import Access, Affine, walk
 from chainrule.native import tilecode
 from chainrule.native.emit import Evaluator
-from chainrule.native.loops import RESULT, Nest, positions
 from chainrule.native.memory import Buffer
+from chainrule.native.nest import RESULT, Nest, positions
 from chainrule.native.points import I1, I64, PTR, Linear, Tile, Value
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import Layout

@@ -11,8 +11,8 @@ from typing import Any
 from llvmlite import ir
 
 from chainrule.expr import Access, Expr
-from chainrule.native.loops import Nest
 from chainrule.native.memory import Buffer
+from chainrule.native.nest import Nest
 
 Value = Any  # an ir.Value: a number, or a vector of them
 Point = tuple[int, ...]

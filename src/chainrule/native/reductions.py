@@ -14,7 +14,7 @@ from llvmlite import ir
 from chainrule.expr import Access, Affine, Const, Expr, Reduce, children, walk
 from chainrule.native import mathfn
 from chainrule.native.accesses import Accesses
-from chainrule.native.loops import positions
+from chainrule.native.nest import positions
 from chainrule.native.points import I32, Linear, Point, Tile, Value
 
 _PARALLEL = 8  # accumulators that hide the latency of an addition

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chainrule.expr import Access, Reduce, walk
 from chainrule.native.kernel import tensors_of
-from chainrule.native.loops import Nest, positions
+from chainrule.native.nest import Nest, positions
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import Layout
 from chainrule.native.tiles import main_sum

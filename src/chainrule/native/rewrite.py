@@ -32,15 +32,8 @@ from chainrule.expr import (
 )
 from chainrule.native import windows, winograd
 from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, renamed
-from chainrule.native.loops import (
-    Nest,
-    at,
-    hoist_batch_sums,
-    nest_of,
-    open_indices,
-    positions,
-    replaced,
-)
+from chainrule.native.loops import hoist_batch_sums, nest_of, open_indices
+from chainrule.native.nest import Nest, at, positions, replaced
 from chainrule.native.tiles import NEAR
 
 _IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row

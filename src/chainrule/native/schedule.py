@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, children, walk
-from chainrule.native.loops import Nest, positions
+from chainrule.native.nest import Nest, positions
 from chainrule.native.tiles import BATCH, NEAR, Machine, apart_from, cheapest
 
 _PARTS = 8  # of a loop that threads share

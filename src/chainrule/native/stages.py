@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
 from chainrule.native.copies import NEW, SHARES
-from chainrule.native.loops import Nest, positions, replaced, residue_nests
+from chainrule.native.loops import residue_nests
 from chainrule.native.memory import ALIGNMENT, Buffer, spread
+from chainrule.native.nest import Nest, positions, replaced
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.tiles import Machine

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from chainrule.expr import ZERO, Access, Affine, Reduce, walk
-from chainrule.native.loops import Nest, positions
+from chainrule.native.nest import Nest, positions
 
 NEAR = 1 << 16  # numbers that stay in the second level of the cache beside other things
 _NEAREST = 1 << 13  # numbers that stay in the first level; from the second, a line takes two cycles

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chainrule.expr import ZERO, Access, Affine, Mul, Reduce, walk
-from chainrule.native.loops import Nest, positions
+from chainrule.native.nest import Nest, positions
 
 if TYPE_CHECKING:
     from chainrule.native.copies import Copies

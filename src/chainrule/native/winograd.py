@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, add, affine, bare
 from chainrule.native.copies import renamed
-from chainrule.native.loops import RESULT, Nest, Transform, at, positions, replaced
+from chainrule.native.nest import RESULT, Nest, Transform, at, positions, replaced
 from chainrule.native.toom import Matrix, matrices
 from chainrule.native.windows import TAPS, WindowSum
 from chainrule.notation.show import expression
