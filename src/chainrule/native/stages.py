@@ -217,16 +217,27 @@ class _Builder(Rewriter):
             levels.append(level)
         # the parts of one tensor run in one stage, so that it is whole when that ends
         last = {p.nest.target: level for p, level in zip(plans, levels, strict=True)}
-        return self.late([p.nest for p in plans], [last[p.nest.target] for p in plans])
+        levels, nests = [last[p.nest.target] for p in plans], [p.nest for p in plans]
+        stop = max(levels, default=0)
+        # a stage more at the end may let samples pass forward and backward in one
+        tried = [self.late(nests, list(levels), end) for end in (stop, stop + 1)]
+        best = min(tried, key=lambda made: len(
+            {level for n, level in zip(nests, made, strict=True) if n.sample}))  # fmt: skip
+        numbers = {level: k for k, level in enumerate(sorted(set(best)))}
+        return [numbers[level] for level in best]
 
-    def late(self, nests: list[Nest], levels: list[int]) -> list[int]:
+    def late(self, nests: list[Nest], levels: list[int], last: int) -> list[int]:
         """Tensors are made in the last stage that can be, near to where they are read."""
-        last = max(levels, default=0)
         for target in dict.fromkeys(n.target for n in reversed(nests)):
+            mine = [n for n in nests if n.target == target]
             latest = [last]
-            by_sample = self.has_batch(target) and all(
-                n.sample for n in nests if n.target == target
-            )
+            if any(n.lane for n in mine):  # not after the blocks that have what it sums
+                read = {t for n in mine for t in n.reads if self.has_batch(t)}
+                data = read | {t for m in nests if m.target in read & self.local for t in m.reads}
+                latest = [max((level for m, level in zip(nests, levels, strict=True)
+                               if m not in mine and m.sample and not data.isdisjoint(m.reads)),
+                              default=0)]  # fmt: skip
+            by_sample = self.has_batch(target) and all(n.sample for n in mine)
             for m, level in zip(nests, levels, strict=True):
                 for e in m.accesses() if m.target != target else ():
                     if e.tensor == target:
