@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
 from chainrule.native.copies import NEW, SHARES
+from chainrule.native.doubled import doubled
 from chainrule.native.loops import residue_nests
 from chainrule.native.memory import ALIGNMENT, Buffer, spread
 from chainrule.native.nest import Nest, positions, replaced
@@ -129,6 +130,7 @@ class _Builder(Rewriter):
         nests = [part for n in nests for part in residue_nests(n)]
         nests = self.rows_copied(nests)
         nests = self.fewer_products(nests) if self.winograd else nests
+        nests = doubled(nests, self)
         return [part for n in nests for part in self.spread_out(n)]
 
     def sample_bytes(self, nests: Sequence[Nest]) -> int:

@@ -117,7 +117,7 @@ def _ordered(n: Nest, e: Reduce, data: Access, taps: Access, v: str) -> WindowSu
     if v in data.free or v not in taps.free or not _plain(positions(taps)):
         return None
     axes = [k for k, a in enumerate(positions(data)) if len(a.terms) == 2]
-    windows = tuple(w for k in axes if (w := _window(n, e, k, data, taps)) is not None)
+    windows = tuple(w for k in axes if (w := window(n, e, k, data, taps)) is not None)
     if not 1 <= len(axes) <= 2 or len(windows) < len(axes):
         return None
     used, last = [i for w in windows for i in (w.out, w.tap)], positions(data)[-1].bare
@@ -142,7 +142,8 @@ def _plain(axes: Iterable[Affine]) -> bool:
     return None not in names and len(set(names)) == len(names)
 
 
-def _window(n: Nest, e: Reduce, axis: int, data: Access, taps: Access) -> Window | None:
+def window(n: Nest, e: Reduce, axis: int, data: Access, taps: Access) -> Window | None:
+    """An axis of the data as a window: where an index of results and one of taps are added."""
     a = positions(data)[axis]
     c = dict(a.terms)
     outs = [i for i in c if i in n.loops and i not in taps.free]

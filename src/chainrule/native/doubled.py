@@ -1,0 +1,244 @@
+"""Two neighbouring results in one register, where a layer's channels fill half of one.
+
+On processors that start two multiply-adds of whole registers in a cycle, half a register is half
+the speed.  In a convolution, the results at 2*j and 2*j+1 lie one behind the other in memory, and
+what they read overlaps: of r taps each, r+1 together.  So both are summed at once,
+
+    y[2*j+q, k] = sum[n'](w'[n', (q,k)] * x[2*j + n'])      with  w'[n', (q,k)] = w[n'-q, k] or 0
+
+In a weight gradient two positions of the image are: sums for n' = 0..r and (q,k), of which
+n' = n+q is what belongs to tap n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chainrule.expr import Access, Expr, Index, Mul, Reduce, add, affine, bare, rebuild, walk
+from chainrule.native.copies import NEW, renamed
+from chainrule.native.nest import Nest, at, positions
+from chainrule.native.windows import Window, window
+
+if TYPE_CHECKING:
+    from chainrule.native.copies import Copies
+
+
+def doubled(nests: list[Nest], context: Copies) -> list[Nest]:
+    """The nests, with two results or positions of an image at once where that fills registers."""
+    if not context.machine.pairs:
+        return nests
+    done: list[Nest] = []
+    while nests:
+        n, *nests = nests
+        maker = _Maker(n, context)
+        made = maker.results() or maker.positions()
+        if made is None:
+            done.append(n)
+        else:
+            done += made
+            nests = [renamed(m, maker.names) for m in nests]
+    return done
+
+
+class _Maker:
+    """One nest's two ways; `names` are tensors that others read in place of what the nest made."""
+
+    def __init__(self, n: Nest, context: Copies) -> None:
+        self.n, self.context = n, context
+        self.names: dict[str, str] = {}
+        self.full = context.machine.vector_bytes // context.machine.element
+        self.half = self.full // 2
+        last = n.store[-1].bare if n.store else None
+        self.v = last or ""
+        self.size = n.extents.get(self.v) or 0
+
+    @property
+    def fits(self) -> bool:
+        """Whether the channels fill more than a quarter of a register, and half at most."""
+        n = self.n
+        plainly = not (n.transform or n.guards or n.plain or n.spread or n.carry)
+        return plainly and self.half // 2 < self.size <= self.half and len(n.store) > 1
+
+    # ------------------------------------------------------------ two results
+
+    def results(self) -> list[Nest] | None:
+        """A convolution's nests, its weights first; None where it does not lend itself."""
+        n, c = self.n, self.context
+        if not self.fits or n.lane is not None or not self.private(n.target):
+            return None
+        j = n.store[-2].bare
+        found = [s for e in walk(n.body) if isinstance(e, Reduce) and (s := self.sum_of(e))]
+        sums = sum(isinstance(e, Reduce) for e in walk(n.body))
+        if j is None or (n.extents.get(j) or 1) % 2 or len(found) != 1 or sums != 1:
+            return None
+        (e, data, taps, w) = found[0]
+        if w.out != j or c.has_batch(taps.tensor) or c.shapes[n.target][-1] != self.size:
+            return None
+        others = self.others(e, j)
+        if others is None:
+            return None
+        shift = {0: 1, 1: 0} if w.flipped else {0: 0, 1: 1}  # of the taps, for each of the two
+        made, weights = self.copies(taps, {w.tap: shift})
+        values: dict[Expr, Expr] = {}
+        for x in others:
+            if j not in x.free and self.v in x.free:
+                more, values[x] = self.copies(x, {})
+                made += more
+        where = list(positions(data))
+        step = -1 if w.flipped else 1
+        offset = where[w.axis].offset + (1 if w.flipped else 0)
+        where[w.axis] = affine([(j, 1), (w.tap, step)], offset)  # j is doubled below
+        values[e] = Reduce(
+            "sum", e.binders, Mul((weights, Access(data.tensor, tuple(where), data.pad)))
+        )
+        extents = {**n.extents, w.tap: w.taps + 1}
+        body = _put(n.body, values)
+        nest = at(replace(n, body=body), {j: affine([(j, 2)])},
+                  {**extents, j: (n.extents[j] or 0) // 2, self.v: self.full})  # fmt: skip
+        return [*made, nest]
+
+    def sum_of(self, e: Reduce) -> tuple[Reduce, Access, Access, Window] | None:
+        """A sum of data times taps, with the window along the results' last axis but one."""
+        match e:
+            case Reduce("sum", _, Mul((Access() as a, Access() as b))):
+                for data, taps in ((a, b), (b, a)):
+                    if self.v in data.free or self.v not in taps.free or taps.pad is not None:
+                        continue
+                    if any(len(x.terms) > 1 or not x.whole for x in positions(taps)):
+                        continue
+                    for k, x in enumerate(positions(data)):
+                        w = window(self.n, e, k, data, taps) if len(x.terms) == 2 else None
+                        if w is not None and w.out == self.n.store[-2].bare and _once(w, data):
+                            return e, data, taps, w
+        return None
+
+    def others(self, e: Reduce, j: str) -> list[Access] | None:
+        """What is read beside the sum: at the results' own places, or by channel only."""
+        rest = _put(self.n.body, {e: _GONE})
+        if any(isinstance(x, Index) and x.name in (j, self.v) for x in walk(rest)):
+            return None
+        found = [x for x in walk(rest) if isinstance(x, Access)]
+        for x in found:
+            if j not in x.free and self.v not in x.free:
+                continue
+            axes = positions(x)
+            if not axes or axes[-1].bare != self.v or x.pad is not None:
+                return None
+            if self.context.shapes[x.tensor][-1] != self.size:
+                return None
+            inner = [i for a in axes[:-1] for i in a.names]
+            if self.v in inner:
+                return None
+            if j in inner:
+                if len(axes) < 2 or axes[-2].bare != j or j in [
+                    i for a in axes[:-2] for i in a.names
+                ] or not self.private(x.tensor):  # fmt: skip
+                    return None
+            elif self.context.has_batch(x.tensor):
+                return None
+        return found
+
+    def private(self, t: str) -> bool:
+        """Whether a tensor is the engine's own, its last axis padded to half a register."""
+        c = self.context
+        given = {*c.inputs, *c.wanted, *c.system.updates}
+        return t not in given and not t.endswith(NEW) and t not in c.integers
+
+    def copies(
+        self, e: Access, shifts: Mapping[str, Mapping[int, int]]
+    ) -> tuple[list[Nest], Access]:
+        """Nests that put a tensor twice into one, the channels last, and how that is read."""
+        n, c = self.n, self.context
+        keep = [a for a in positions(e) if self.v not in a.names]
+        names = [i for a in keep for i in a.names]
+        key = "doubled", e.tensor, tuple(keep), tuple(names), str(shifts), self.v
+        name = c.transforms.get(key)
+        made = []
+        if name is None:
+            name = c.transforms[key] = c.fresh(f"{e.tensor}ᴰ")
+            c.shapes[name] = (
+                *((c.shapes[e.tensor][k] or 1) + (a.bare in shifts)
+                  for k, a in enumerate(positions(e)) if self.v not in a.names),
+                self.full,
+            )  # fmt: skip
+            for q in (0, 1):
+                store = [
+                    affine(a.terms, shifts[a.bare][q]) if a.bare and a.bare in shifts else a
+                    for a in keep
+                ]
+                store.append(affine([(self.v, 1)], q * self.half))
+                loops = (*names, self.v)
+                extents = {i: n.extents[i] for i in loops}
+                made.append(Nest(name, loops, tuple(store), e, extents))
+        return made, Access(name, (*keep, bare(self.v)), None)
+
+    # ------------------------------------------------------------ two positions of the image
+
+    def positions(self) -> list[Nest] | None:
+        """A weight gradient's nests: the sums for both positions, and what is made of them."""
+        n, c = self.n, self.context
+        if not self.fits or n.lane is None or not isinstance(n.body, Reduce) or n.body.op != "sum":
+            return None
+        if any(a.bare is None for a in n.store) or not isinstance(n.body.body, Mul):
+            return None
+        e = n.body
+        for data, taps in _orders(e.body):
+            if self.v in data.free or taps.pad is not None or not self.private(taps.tensor):
+                continue
+            axes = positions(taps)
+            if len(axes) < 2 or axes[-1].bare != self.v or c.shapes[taps.tensor][-1] != self.size:
+                continue
+            j = axes[-2].bare
+            for k, x in enumerate(positions(data)):
+                w = window(n, e, k, data, taps) if len(x.terms) == 2 else None
+                if w is None or w.tap != j or w.flipped or w.taps % 2 or not _once(w, data):
+                    continue
+                if sum(j in a.names for a in axes) > 1:
+                    continue
+                return self.both(e, data, taps, w)
+        return None
+
+    def both(self, e: Reduce, data: Access, taps: Access, w: Window) -> list[Nest]:
+        n, c = self.n, self.context
+        sums, whole = c.fresh(f"{n.target}ᴰ"), c.fresh(f"{n.target}ᴰΣ")
+        extents = {**n.extents, w.out: w.outs + 1, w.tap: w.taps // 2, self.v: self.full}
+        c.shapes[whole] = c.shapes[n.target]
+        c.shapes[sums] = tuple(extents[a.bare or ""] for a in n.store)
+        body = _put(e, {data: _at(data, w.tap), taps: _at(taps, w.tap)})
+        nest = replace(n, target=sums, body=body, extents=extents)
+        first, second = (
+            Access(sums, tuple(
+                affine(a.terms, q if a.bare == w.out else q * self.half if a.bare == self.v else 0)
+                for a in n.store), None)
+            for q in (0, 1)
+        )  # fmt: skip
+        self.names[n.target] = whole
+        return [nest, Nest(whole, n.loops, n.store, add(first, second), n.extents)]
+
+
+_GONE = Index("·")  # stands where the sum stood
+
+
+def _orders(e: Expr) -> list[tuple[Access, Access]]:
+    match e:
+        case Mul((Access() as a, Access() as b)):
+            return [(a, b), (b, a)]
+    return []
+
+
+def _once(w: Window, data: Access) -> bool:
+    """Whether the window's indices stand on this axis of the data only."""
+    rest = [i for k, a in enumerate(positions(data)) if k != w.axis for i in a.names]
+    return w.out not in rest and w.tap not in rest
+
+
+def _at(e: Access, j: str) -> Access:
+    """The access at 2*j."""
+    double = {j: affine([(j, 2)])}
+    return Access(e.tensor, tuple(a.at(double) for a in positions(e)), e.pad)
+
+
+def _put(e: Expr, values: Mapping[Expr, Expr]) -> Expr:
+    return values[e] if e in values else rebuild(e, lambda x: _put(x, values))
