@@ -1,15 +1,17 @@
 """Native code on generated programs: python native_generated.py FIRST LAST [float32] [THREADS].
 
 With chosen for FIRST, on those of native_programs.py; with tiles for FIRST, on generated
-convolutions whose sums are taken by tiles of windows: tiles FIRST LAST [float32].  Each program
-and its gradient are compared statement by statement with the reference, every buffer set against a
-page that nobody may touch, at its end for even seeds and at its start for odd ones.
+convolutions whose sums are taken by tiles of windows: tiles FIRST LAST [float32]; with narrow, on
+layers of few channels: narrow FIRST LAST.  Each program and its gradient are compared statement by
+statement with the reference, every buffer set against a page that nobody may touch, at its end for
+even seeds and at its start for odd ones.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,27 @@ def tiles(first: int, last: int, dtype: str = "float64") -> None:
             raise
 
 
+def narrow(first: int, last: int) -> None:
+    """Layers whose channels fill half a register, two results at once on any processor."""
+    real = compile_.machine_for
+    compile_.machine_for = lambda dtype: replace(real(dtype), pairs=True)
+    for seed in range(first, last):
+        guard("start" if seed % 2 else "end", "float64")
+        p, arrays = native_programs.narrow_case(seed)
+        given = {t: guarded_array(a, "end") for t, a in arrays.items()}
+        try:
+            for t, a in p.run(**arrays).items():
+                if t not in ("h", "δh"):  # what is asked for lies as its reader expects it
+                    f = p.compile(cache=False, dtype="float64", threads=2)
+                    found = f(outputs=[t], **given)[t]
+                    np.testing.assert_allclose(
+                        found, a, rtol=0, atol=1e-10 * np.max(np.abs(a), initial=1), err_msg=t
+                    )
+        except Exception:
+            print(f"seed {seed}\n{p}", file=sys.stderr)
+            raise
+
+
 def main(first: int, last: int, dtype: str = "float64", threads: str = "2") -> None:
     for seed in range(first, last):
         guard("start" if seed % 2 else "end", dtype)
@@ -100,5 +123,7 @@ if __name__ == "__main__":
         chosen(sys.argv[2])
     elif sys.argv[1] == "tiles":
         tiles(int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
+    elif sys.argv[1] == "narrow":
+        narrow(int(sys.argv[2]), int(sys.argv[3]))
     else:
         main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

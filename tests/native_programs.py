@@ -176,3 +176,49 @@ def window_case(seed: int, huge: float = 1e30) -> tuple[Program, dict[str, Any]]
         t = ("o", "w", "d")[kind]
         arrays[t].flat[int(rng.integers(0, arrays[t].size))] = value
     return program, {t: arrays[t] for t in program.inputs}
+
+
+def narrow_case(seed: int) -> tuple[Program, dict[str, Any]]:
+    """A layer of few results that nobody asks for, drawn by number, with its gradients."""
+    rng = np.random.default_rng(seed)
+    axes = int(rng.integers(1, 3))
+    places, offsets = "ij"[:axes], "mn"[:axes]
+    outs = [int(n) * int(rng.integers(1, 3)) for n in rng.integers(1, 6, axes)]
+    taps = [int(n) for n in rng.integers(1, 6, axes)]
+    strides = [2 if rng.integers(0, 6) == 0 else 1 for _ in places]
+    flip, padded = rng.integers(0, 3) == 0, rng.integers(0, 2) == 1
+    shift = int(rng.integers(0, 3)) if padded else 0
+    channels, results, rows = (
+        int(rng.integers(1, 7)),
+        int(rng.integers(3, 5)),
+        int(rng.integers(1, 20)),
+    )
+    sign = "-" if flip else "+"
+    read = ",".join(
+        f"{s}*{i}{sign}{m}{(t - 1 if flip else 0) - shift:+d}"
+        for i, m, t, s in zip(places, offsets, taps, strides, strict=True)
+    )
+    size = ",".join(f"{i}:{n}" for i, n in zip(places, outs, strict=True))
+    window = ",".join(f"{m}:{t}" for m, t in zip(offsets, taps, strict=True))
+    at, o = ",".join(places), "pad(o)" if padded else "o"
+    last = bool(rng.integers(0, 2))
+    w = f"w[{','.join(offsets)},c,k]" if last else f"w[k,c,{','.join(offsets)}]"
+    rest = ("", "+ a[k]", f"+ r[b,{at},k]", "* (k < 3)", "+ a[k]*u[b]", "* i")[
+        int(rng.integers(0, 6))
+    ]
+    act = ("relu", "tanh", "")[int(rng.integers(0, 3))]
+    program = Program(
+        f"h[b,{size},k] = {act}(sum[{window},c]({w}*{o}[b,{read},c]) {rest})\n"
+        f"z[b,k] = sum[{at}](h[b,{at},k]**2)\nE = sum[b,k](z[b,k]*d[b,k])"
+    ).gradient(of="E")
+    lengths = zip(outs, taps, strides, strict=True)
+    inner = [
+        max(1, n * s + int(rng.integers(-2, 3))) if padded else (n - 1) * s + t
+        for n, t, s in lengths
+    ]
+    shapes = {
+        "o": (rows, *inner, channels), "a": (results,), "r": (rows, *outs, results), "u": (rows,),
+        "w": (*taps, channels, results) if last else (results, channels, *taps),
+        "d": (rows, results),
+    }  # fmt: skip
+    return program, {t: rng.normal(size=shapes[t]) for t in program.inputs}

@@ -16,6 +16,7 @@ from guard import unavailable
 HERE = os.path.dirname(__file__)
 PROGRAMS = 30  # of each type in a test run; python native_generated.py FIRST LAST for more
 TILED = 16  # of each type, with sums over windows by tiles
+NARROW = 12  # with few channels
 
 
 def run(*words: str) -> None:
@@ -42,3 +43,8 @@ def test_chosen_programs(dtype: str) -> None:
 @pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
 def test_sums_by_tiles(dtype: str, first: int) -> None:
     run("tiles", str(first), str(first + TILED), dtype)
+
+
+@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
+def test_two_results_in_a_register() -> None:
+    run("narrow", "0", str(NARROW))

@@ -57,6 +57,10 @@ SUMS: dict[str, tuple[str, Shapes]] = {
         "y[b,i:16,j:16,k] = sum[m:3,n:3,c](w[m,n,c,k]*x[b,i+m,j+n,i,c])",
         {"w": (3, 3, 32, 32), "x": (4, 18, 18, 16, 32)},
     ),
+    "a long sum that reaches over a border": (
+        "y[b,k] = sum[c:64,q](w[c,q,k] * pad(x)[b,2*c-3,q])",
+        {"w": (64, 200, 60), "x": (17, 128, 200)},
+    ),
     "a tensor called as a sum would be": (
         "g[c,k] = sum[b](x[b,c]*d[b,k])\ngΣ[b] = sum[c](x[b,c])",
         {"x": (30, 4), "d": (30, 5)},

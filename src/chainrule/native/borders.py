@@ -36,7 +36,7 @@ def pieces(p: Plan, inputs: Container[str], shapes: Shapes) -> list[Plan]:
     each of whose elements is read only a few times needs no copy with zeros around it.
     """
     n = p.nest
-    if n.transform is not None:
+    if n.transform is not None or n.carry is not None:
         return [p]
     beyond = [(e, k) for (e, k), m in p.methods.items()
               if m == "halo" and e.tensor in inputs]  # fmt: skip
