@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import chainrule.native.compile as compile_
 from chainrule import Program
 
 Shapes = dict[str, tuple[int, ...]]
@@ -88,3 +91,24 @@ def test_an_empty_batch_first_does_not_matter() -> None:
         found, expected = f(o=o[:rows], w=w)["y"], p.run(o=o[:rows], w=w)["y"]
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+def test_an_infinity_beside_a_window_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two neighbouring results are summed at once, on any processor: each reads its own window."""
+    real = compile_.machine_for
+    monkeypatch.setattr(compile_, "machine_for", lambda dtype: replace(real(dtype), pairs=True))
+    half = real("float32").vector_bytes // 8
+    p = Program(
+        "h[b,i:12,j:12,k] = sum[m:3,n:3,c](w[m,n,c,k] * x[b,i+m,j+n,c])\n"
+        "z[b,i:11,j:11,k] = 2*h[b,i+1,j+1,k]"
+    )
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(6, 14, 14, 2)), rng.normal(size=(3, 3, 2, half))
+    f = p.compile(cache=False, dtype="float32")
+    for value in (1.0, np.inf, np.nan):
+        x[3, 7, 8, 1] = value
+        found, expected = f(outputs=["z"], x=x, w=w)["z"], p.run(x=x, w=w)["z"]
+        finite = np.isfinite(expected)
+        np.testing.assert_array_equal(found[~finite], expected[~finite])
+        np.testing.assert_allclose(found[finite], expected[finite], atol=1e-4)
+    assert "wᴰ" in f.source  # it was

@@ -10,7 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chainrule.expr import Access, Affine, Expr, Reduce, affine, bare, rebuild, substitute, walk
+from chainrule.expr import (
+    Access,
+    Affine,
+    Expr,
+    Mul,
+    Reduce,
+    affine,
+    bare,
+    rebuild,
+    substitute,
+    walk,
+)
 from chainrule.native.borders import COPY_USES, pieces, uses
 from chainrule.native.memory import Buffer, spread
 from chainrule.native.nest import Nest, at, positions, replaced
@@ -84,6 +95,22 @@ class Copies:
         if t in self.integers:
             self.integers |= {name}
         return Nest(name, loops, tuple(turned), Access(t, tuple(axes), None), extents)
+
+    def guard(self, e: Access, made: list[Nest]) -> Access:
+        """The sum of a tensor's squares, for each sample if it has samples; its nest, once."""
+        t, name = e.tensor, e.tensor + "²"
+        batched = self.has_batch(t)
+        if name not in self.shapes:
+            extents = {f"i{k}": d for k, d in enumerate(self.shapes[t]) if d != 1}
+            axes = [bare(f"i{k}") if d != 1 else affine((), 0)
+                    for k, d in enumerate(self.shapes[t])]  # fmt: skip
+            loops = ("i0",) if batched else ()
+            x = Access(t, tuple(axes), None)
+            inner = tuple((i, None) for i in extents if i not in loops)
+            body = Reduce("sum", inner, Mul((x, x))) if inner else Mul((x, x))
+            self.shapes[name] = (None,) if batched else ()
+            made.append(Nest(name, loops, tuple(map(bare, loops)), body, extents))
+        return Access(name, (positions(e)[0],) if batched else (), None)
 
     def turned(self, plans: list[Plan]) -> list[Plan]:
         """Copies of weights that a nest would read against the grain of memory.

@@ -33,7 +33,7 @@ def doubled(nests: list[Nest], context: Copies) -> list[Nest]:
     while nests:
         n, *nests = nests
         maker = _Maker(n, context)
-        made = maker.results() or maker.positions()
+        made = maker.results() or maker.image()
         if made is None:
             done.append(n)
         else:
@@ -97,7 +97,9 @@ class _Maker:
         body = _put(n.body, values)
         nest = at(replace(n, body=body), {j: affine([(j, 2)])},
                   {**extents, j: (n.extents[j] or 0) // 2, self.v: self.full})  # fmt: skip
-        return [*made, nest]
+        # beyond a window, data meets a weight of 0: what is not finite would spread
+        guards = (c.guard(data, made),)
+        return [*made, replace(nest, guards=guards), replace(n, guards=guards, plain=True)]
 
     def sum_of(self, e: Reduce) -> tuple[Reduce, Access, Access, Window] | None:
         """A sum of data times taps, with the window along the results' last axis but one."""
@@ -176,7 +178,7 @@ class _Maker:
 
     # ------------------------------------------------------------ two positions of the image
 
-    def positions(self) -> list[Nest] | None:
+    def image(self) -> list[Nest] | None:
         """A weight gradient's nests: the sums for both positions, and what is made of them."""
         n, c = self.n, self.context
         if not self.fits or n.lane is None or not isinstance(n.body, Reduce) or n.body.op != "sum":

@@ -62,7 +62,7 @@ class _Maker:
 
     def make(self, others: list[Nest]) -> tuple[list[Nest], list[Nest]]:
         n, s = self.n, self.s
-        guards = self.guard(s.data), self.guard(s.taps)
+        guards = tuple(self.context.guard(e, self.made) for e in (s.data, s.taps))
         taps = self.turned()
         target = self.product(self.data(), self.taps(taps), guards)
         if n.lane is None:
@@ -75,21 +75,6 @@ class _Maker:
         body = replaced(n.body, s.taps, taps)
         self.made.append(replace(n, body=body, guards=guards, plain=True, group=self.group))
         return self.made, others
-
-    def guard(self, e: Access) -> Access:
-        """The sum of a tensor's squares: for each sample, if it has samples."""
-        c, t, name = self.context, e.tensor, e.tensor + "²"
-        batched = c.has_batch(t)
-        if name not in c.shapes:
-            extents = {f"i{k}": d for k, d in enumerate(c.shapes[t]) if d != 1}
-            axes = [bare(f"i{k}") if d != 1 else _NOWHERE for k, d in enumerate(c.shapes[t])]
-            loops = ("i0",) if batched else ()
-            x = Access(t, tuple(axes), None)
-            inner = tuple((i, None) for i in extents if i not in loops)
-            body = Reduce("sum", inner, Mul((x, x))) if inner else Mul((x, x))
-            c.shapes[name] = (None,) if batched else ()
-            self.made.append(Nest(name, loops, tuple(map(bare, loops)), body, extents))
-        return Access(name, (positions(e)[0],) if batched else (), None)
 
     # ------------------------------------------------------------ transforms
 
