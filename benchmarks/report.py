@@ -25,11 +25,12 @@ cross-entropy, backward and plain gradient descent in float32. PyTorch takes bat
 cost nothing, with its fused optimizer; chainrule gathers rows by an order, as training does. All
 start from the same values, and their losses after two steps are compared before any time counts.
 `torch.compile` compiles the model and the loss for the one batch size. GFLOP/s count only the
-multiply-adds that the formulas ask for: none on padding, no input gradient of the first layer. The
-limit is a loop of independent multiply-adds on all cores, timed in the same rounds. Times to
-derive (from the program's text) and to compile (until the first step, whose own time is taken off)
-are of new processes, imports apart; warm is with the object code in the cache on disk. Memory is
-the peak resident size of a process that only trains, imports and data included.
+multiply-adds that the formulas ask for: none on padding, no input gradient of the first layer.
+Sums over windows of three take fewer (docs/native.md), so the rate may pass the limit. The limit
+is a loop of independent multiply-adds on all cores, timed in the same rounds. Times to derive (from
+the program's text) and to compile (until the first step, whose own time is taken off) are of new
+processes, imports apart; warm is with the object code in the cache on disk. Memory is the peak
+resident size of a process that only trains, imports and data included.
 """
 
 
