@@ -84,6 +84,8 @@ class Affine(Node):
 
     def at(self, values: Mapping[str, Affine]) -> Affine:
         """The form with indices replaced by forms."""
+        if not any(name in values for name, _ in self.terms):
+            return self
         terms: list[tuple[str, Fraction]] = []
         offset = self.offset
         for name, c in self.terms:
@@ -105,6 +107,21 @@ Axis: TypeAlias = "Affine | Group"
 
 @dataclass(frozen=True, eq=False)
 class Expr(Node):
+    @cached_property
+    def inside(self) -> tuple[Expr, ...]:
+        """The expressions directly inside this one (sizes of binders and pad values included)."""
+        match self:
+            case Add(items) | Mul(items) | Call(_, items):
+                return items
+            case Pow(a, b) | Compare(_, a, b) | Partial(a, b):
+                return a, b
+            case Reduce(_, binders, body):
+                return *(size for _, size in binders if size is not None), body
+            case Access(_, _, pad) if pad is not None:
+                return (pad,)
+            case _:
+                return ()
+
     @cached_property
     def free(self) -> tuple[str, ...]:
         """Index names that this expression uses and does not bind, in order of first use."""
@@ -223,7 +240,7 @@ def affine(terms: Iterable[tuple[str, Fraction | int]], offset: Fraction | int =
     """An affine axis with like terms collected and zero terms dropped."""
     total: dict[str, Fraction] = {}
     for name, c in terms:
-        total[name] = total.get(name, Fraction(0)) + c
+        total[name] = total[name] + c if name in total else Fraction(c)
     return Affine(tuple((n, c) for n, c in total.items() if c), Fraction(offset))
 
 
@@ -311,22 +328,14 @@ def terms_of(e: Expr) -> tuple[Expr, ...]:
 
 
 def children(e: Expr) -> tuple[Expr, ...]:
-    """The expressions directly inside e (sizes of binders and pad values included)."""
-    match e:
-        case Add(items) | Mul(items) | Call(_, items):
-            return items
-        case Pow(a, b) | Compare(_, a, b) | Partial(a, b):
-            return a, b
-        case Reduce(_, binders, body):
-            return *(size for _, size in binders if size is not None), body
-        case Access(_, _, pad) if pad is not None:
-            return (pad,)
-        case _:
-            return ()
+    """The expressions directly inside e."""
+    return e.inside
 
 
 def rebuild(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
     """e with f applied to each of its children; sums and products are flattened anew."""
+    if not e.inside:
+        return e
     match e:
         case Add(items):
             return add(*map(f, items))
@@ -354,7 +363,7 @@ def rebuild(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
 def walk(e: Expr) -> Iterator[Expr]:
     """e and everything inside it, parents first, left to right."""
     yield e
-    for child in children(e):
+    for child in e.inside:
         yield from walk(child)
 
 

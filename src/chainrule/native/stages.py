@@ -230,24 +230,28 @@ class _Builder(Rewriter):
 
     def late(self, nests: list[Nest], levels: list[int], last: int) -> list[int]:
         """Tensors are made in the last stage that can be, near to where they are read."""
-        for target in dict.fromkeys(n.target for n in reversed(nests)):
-            mine = [n for n in nests if n.target == target]
+        readers: dict[str, list[tuple[int, str | None]]] = {}  # and the index on the first axis
+        makers: dict[str, list[int]] = {}
+        for k, n in enumerate(nests):
+            makers.setdefault(n.target, []).append(k)
+            for e in n.accesses():
+                first = positions(e)[0].bare if e.axes else None
+                readers.setdefault(e.tensor, []).append((k, first))
+        for target, mine in reversed(makers.items()):
             latest = [last]
-            if any(n.lane for n in mine):  # not after the blocks that have what it sums
-                read = {t for n in mine for t in n.reads if self.has_batch(t)}
-                data = read | {t for m in nests if m.target in read & self.local for t in m.reads}
-                latest = [max((level for m, level in zip(nests, levels, strict=True)
-                               if m not in mine and m.sample and not data.isdisjoint(m.reads)),
-                              default=0)]  # fmt: skip
-            by_sample = self.has_batch(target) and all(n.sample for n in mine)
-            for m, level in zip(nests, levels, strict=True):
-                for e in m.accesses() if m.target != target else ():
-                    if e.tensor == target:
-                        sample = positions(e)[0].bare if by_sample else None
-                        latest.append(level if sample and sample == m.sample else level - 1)
-            for k, n in enumerate(nests):
-                if n.target == target:
-                    levels[k] = max(levels[k], min(latest))
+            if any(nests[k].lane for k in mine):  # not after the blocks that have what it sums
+                read = {t for k in mine for t in nests[k].reads if self.has_batch(t)}
+                local = [k for t in read & self.local for k in makers[t]]
+                data = read.union(*(nests[k].reads for k in local))
+                users = {k for t in data for k, _ in readers[t] if nests[k].sample}
+                latest = [max((levels[k] for k in users.difference(mine)), default=0)]
+            by_sample = self.has_batch(target) and all(nests[k].sample for k in mine)
+            for k, first in readers.get(target, ()):
+                if nests[k].target != target:
+                    same = by_sample and first and first == nests[k].sample
+                    latest.append(levels[k] if same else levels[k] - 1)
+            for k in mine:
+                levels[k] = max(levels[k], min(latest))
         return levels
 
     def copy_back(self, t: str) -> Plan:
