@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from chainrule.native.copies import Copies
 
 
+_ROWS = 4  # samples for which it pays to copy the weights
+
+
 def doubled(nests: list[Nest], context: Copies) -> list[Nest]:
     """The nests, with two results or positions of an image at once where that fills registers."""
-    if not context.machine.pairs:
+    if not context.machine.pairs or context.rows < _ROWS:
         return nests
     done: list[Nest] = []
     while nests:
