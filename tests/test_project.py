@@ -32,9 +32,13 @@ def test_import_is_light() -> None:
 
 
 def test_import_is_quick() -> None:
-    # Processor time, the best of five: the tests themselves keep the cores busy.
-    code = "import time; t = time.process_time(); import chainrule; print(time.process_time() - t)"
-    assert min(float(fresh_python(code)) for _ in range(5)) < 0.2
+    # Processor time, the best of five: the tests themselves keep the cores busy.  Where the machine
+    # is slow, NumPy's part in it says how slow.
+    code = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
+    runs = [[float(fresh_python(code.format(name))) for name in ("chainrule", "numpy")]
+            for _ in range(5)]  # fmt: skip
+    own, numpy = map(min, zip(*runs, strict=True))
+    assert own < max(0.2, 2.5 * numpy)
 
 
 def test_the_version_is_said_once_and_agrees() -> None:
