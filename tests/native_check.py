@@ -40,12 +40,10 @@ TRIALS = 4
 ERRORS = ("ρ_0", "ρ_1")
 
 
-def native(
-    program: Program, dtype: str = "float64", threads: int = 1, winograd: bool = True, **arrays: Any
-) -> Any:
+def native(program: Program, dtype: str = "float64", threads: int = 1, **arrays: Any) -> Any:
     """The values of all of a program's tensors, helpers of its gradients included."""
     system = program.expanded.system
-    f = compile_system(system, dtype=dtype, threads=threads, cache=False, winograd=winograd)
+    f = compile_system(system, dtype=dtype, threads=threads, cache=False)
     return f(**arrays)
 
 

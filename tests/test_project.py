@@ -32,13 +32,11 @@ def test_import_is_light() -> None:
 
 
 def test_import_is_quick() -> None:
-    # Processor time, the best of five: the tests themselves keep the cores busy.  Where the machine
-    # is slow, NumPy's part in it says how slow.
+    # Processor time, the best of five: the tests themselves keep the cores busy.
     code = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
-    runs = [[float(fresh_python(code.format(name))) for name in ("chainrule", "numpy")]
-            for _ in range(5)]  # fmt: skip
-    own, numpy = map(min, zip(*runs, strict=True))
-    assert own < max(0.2, 2.5 * numpy)
+    if min(float(fresh_python(code.format("numpy"))) for _ in range(5)) > 0.12:
+        pytest.skip("this machine is slow now: NumPy alone takes more than 0.12 s")
+    assert min(float(fresh_python(code.format("chainrule"))) for _ in range(5)) < 0.2
 
 
 def test_the_version_is_said_once_and_agrees() -> None:

@@ -130,7 +130,7 @@ class Expr(Node):
             seen[self.name] = None
         elif isinstance(self, (Access, Grad)):
             seen.update(dict.fromkeys(n for axis in self.axes for n in axis.names))
-        for child in children(self):
+        for child in self.inside:
             seen.update(dict.fromkeys(child.free))
         if isinstance(self, Reduce):
             for name, _ in self.binders:
@@ -325,11 +325,6 @@ def terms_of(e: Expr) -> tuple[Expr, ...]:
 
 
 # ---------------------------------------------------------------- walking
-
-
-def children(e: Expr) -> tuple[Expr, ...]:
-    """The expressions directly inside e."""
-    return e.inside
 
 
 def rebuild(e: Expr, f: Callable[[Expr], Expr]) -> Expr:

@@ -26,7 +26,6 @@ from chainrule.expr import (
     Mul,
     Node,
     Size,
-    children,
     tensors,
     walk,
 )
@@ -174,7 +173,7 @@ class System:
                     else:
                         visit(side)
             else:
-                for child in children(e):
+                for child in e.inside:
                     visit(child)
 
         for s in self.statements:

@@ -32,7 +32,6 @@ from chainrule.expr import (
     Size,
     affine,
     bare,
-    children,
     mul,
     power,
     rename_bound,
@@ -249,7 +248,7 @@ _MINUS = Const(Fraction(-1))
 def _bound(e: Expr) -> Iterator[str]:
     if isinstance(e, Reduce):
         yield from e.names
-    for c in children(e):
+    for c in e.inside:
         yield from _bound(c)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.check.work import Values, Work, run
 from chainrule.errors import FormulaError
-from chainrule.expr import Compare, Expr, Reduce, children, rebuild
+from chainrule.expr import Compare, Expr, Reduce, rebuild
 from chainrule.functions import Array
 from chainrule.system import Statement
 
@@ -135,8 +135,8 @@ def spots(e: Expr, *, brackets: bool = False) -> Iterator[tuple[Expr, Put]]:
     yield e, lambda new: new
     if isinstance(e, Compare) and not brackets:
         return
-    first = len(children(e)) - 1 if isinstance(e, Reduce) else 0
-    for k, child in enumerate(children(e)):
+    first = len(e.inside) - 1 if isinstance(e, Reduce) else 0
+    for k, child in enumerate(e.inside):
         if k < first:
             continue
         for node, put in spots(child, brackets=brackets):

@@ -27,7 +27,6 @@ from chainrule.expr import (
     Pow,
     Reduce,
     add,
-    children,
     divide,
     mul,
     power,
@@ -128,7 +127,7 @@ class Adjoint:
             return False
         if isinstance(e, Access):
             return e.tensor in self.active
-        parts = e.args[1:] if isinstance(e, Call) and e.function == "where" else children(e)
+        parts = e.args[1:] if isinstance(e, Call) and e.function == "where" else e.inside
         return any(map(self.reaches, parts))
 
     def flow(self, e: Expr, c: Contribution) -> Iterator[Contribution]:

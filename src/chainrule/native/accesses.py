@@ -10,7 +10,7 @@ from llvmlite import ir
 from chainrule.expr import Access, Affine
 from chainrule.native.memory import Buffer
 from chainrule.native.nest import positions
-from chainrule.native.points import I1, I32, I64, PTR, Linear, Point, Points, Value
+from chainrule.native.points import I1, I32, I64, PTR, Linear, Point, Points, Value, declared
 
 
 class Accesses(Points):
@@ -148,7 +148,7 @@ class Accesses(Points):
             row = self.crossing_row(buffer, e, point) if used == self.tile.width else None
             if row is not None:
                 return self.turned(buffer, e, at, point, row)
-            vector = ir.Constant(ir.VectorType(kind, self.tile.width), ir.Undefined)
+            vector = ir.Constant(self.vector_of(kind), ir.Undefined)
             for k in range(used):
                 place = self.offset(pointer, self.whole(at.lanes * k), buffer) if k else pointer
                 vector = b.insert_element(
@@ -156,7 +156,7 @@ class Accesses(Points):
                 )
             return vector
         if used == self.tile.width or self.has_room(buffer, positions(e)):
-            return b.load(pointer, typ=ir.VectorType(kind, self.tile.width), align=buffer.element)
+            return b.load(pointer, typ=self.vector_of(kind), align=buffer.element)
         return self.masked_load(buffer, pointer, self.mask(used))
 
     def crossing_row(self, buffer: Buffer, e: Access, point: Point) -> str | None:
@@ -177,7 +177,7 @@ class Accesses(Points):
             first = self.address(buffer, positions(e), corner)
             assert first is not None
             pointer = self.pointer(buffer, positions(e), corner, first)
-            kind = ir.VectorType(self.element(buffer), self.tile.width)
+            kind = self.vector_of(self.element(buffer))
             square = [
                 self.builder.load(
                     self.offset(pointer, self.whole(at.lanes * lane), buffer) if lane else pointer,
@@ -215,7 +215,7 @@ class Accesses(Points):
         return buffer.room(places[0]) >= short
 
     def masked_load(self, buffer: Buffer, pointer: Value, mask: Value) -> Value:
-        kind = ir.VectorType(self.element(buffer), self.tile.width)
+        kind = self.vector_of(self.element(buffer))
         f = self.intrinsic("masked.load", kind, [PTR, I32, mask.type, kind], "p0")
         return self.builder.call(f, [pointer, I32(buffer.element), mask, ir.Constant(kind, None)])
 
@@ -223,8 +223,7 @@ class Accesses(Points):
         module = self.builder.module
         full = f"llvm.{name}.{_suffix(kind)}" + (f".{tail}" if tail else "")
         result = ir.VoidType() if name == "masked.store" else kind
-        found = module.globals.get(full)
-        return found or ir.Function(module, ir.FunctionType(result, args), full)
+        return declared(module, full, result, args)
 
     def inside(self, e: Access, axis: int, point: Point) -> Value:
         """Whether the position on this axis is in the tensor."""

@@ -7,7 +7,7 @@ tensors that need zeros around them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from chainrule.expr import (
@@ -63,9 +63,13 @@ class Copies:
 
     def fresh(self, name: str) -> str:
         """A name that no tensor has yet."""
-        while name in self.shapes:
-            name += "'"
-        return name
+        return fresh(name, self.shapes)
+
+    def whole(self, t: str) -> tuple[Access, dict[str, int | None]]:
+        """A tensor at indices of its own, i0, i1, ..., and how many values these have."""
+        extents = {f"i{k}": d for k, d in enumerate(self.shapes[t]) if d != 1}
+        axes = [bare(f"i{k}") if d != 1 else affine((), 0) for k, d in enumerate(self.shapes[t])]
+        return Access(t, tuple(axes), None), extents
 
     def has_batch(self, t: str) -> bool:
         return bool(self.shapes[t]) and self.shapes[t][0] is None
@@ -101,11 +105,8 @@ class Copies:
         t, name = e.tensor, e.tensor + "²"
         batched = self.has_batch(t)
         if name not in self.shapes:
-            extents = {f"i{k}": d for k, d in enumerate(self.shapes[t]) if d != 1}
-            axes = [bare(f"i{k}") if d != 1 else affine((), 0)
-                    for k, d in enumerate(self.shapes[t])]  # fmt: skip
+            x, extents = self.whole(t)
             loops = ("i0",) if batched else ()
-            x = Access(t, tuple(axes), None)
             inner = tuple((i, None) for i in extents if i not in loops)
             body = Reduce("sum", inner, Mul((x, x))) if inner else Mul((x, x))
             self.shapes[name] = (None,) if batched else ()
@@ -188,7 +189,7 @@ class Copies:
             old = positions(e)  # type: ignore[arg-type]
             rest = (a for k, a in enumerate(old) if k != place)
             copied = Access(name, (*first, *rest, old[place]), None)
-            n = replace(n, body=replaced(n.body, substitute(e, split), copied))
+            n = replace(n, body=replaced(n.body, {substitute(e, split): copied}))
         if not tile:
             return self.plan(n)
         return with_methods(replace(p, nest=n, order=(v + _PANEL, *p.order)))
@@ -253,6 +254,13 @@ def renamed(n: Nest, names: Mapping[str, str]) -> Nest:
     if t is not None:
         t = replace(t, source=_renamed_access(t.source, names))
     return replace(n, body=go(n.body), guards=guards, transform=t)
+
+
+def fresh(name: str, taken: Container[str]) -> str:
+    """The name, with as many primes as make it new."""
+    while name in taken:
+        name += "'"
+    return name
 
 
 def inside_reduction(e: Expr, x: Expr) -> bool:

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chainrule.expr import Access, Expr, Index, Mul, Reduce, add, affine, bare, rebuild, walk
+from chainrule.expr import Access, Expr, Index, Mul, Reduce, add, affine, bare, walk
 from chainrule.native.copies import NEW, renamed
-from chainrule.native.nest import Nest, at, positions
-from chainrule.native.windows import Window, window
+from chainrule.native.nest import Nest, at, positions, replaced
+from chainrule.native.windows import Window, orders, window
 
 if TYPE_CHECKING:
     from chainrule.native.copies import Copies
@@ -97,7 +97,7 @@ class _Maker:
             "sum", e.binders, Mul((weights, Access(data.tensor, tuple(where), data.pad)))
         )
         extents = {**n.extents, w.tap: w.taps + 1}
-        body = _put(n.body, values)
+        body = replaced(n.body, values)
         nest = at(replace(n, body=body), {j: affine([(j, 2)])},
                   {**extents, j: (n.extents[j] or 0) // 2, self.v: self.full})  # fmt: skip
         # beyond a window, data meets a weight of 0: what is not finite would spread
@@ -106,22 +106,20 @@ class _Maker:
 
     def sum_of(self, e: Reduce) -> tuple[Reduce, Access, Access, Window] | None:
         """A sum of data times taps, with the window along the results' last axis but one."""
-        match e:
-            case Reduce("sum", _, Mul((Access() as a, Access() as b))):
-                for data, taps in ((a, b), (b, a)):
-                    if self.v in data.free or self.v not in taps.free or taps.pad is not None:
-                        continue
-                    if any(len(x.terms) > 1 or not x.whole for x in positions(taps)):
-                        continue
-                    for k, x in enumerate(positions(data)):
-                        w = window(self.n, e, k, data, taps) if len(x.terms) == 2 else None
-                        if w is not None and w.out == self.n.store[-2].bare and _once(w, data):
-                            return e, data, taps, w
+        for data, taps in orders(e.body) if e.op == "sum" else ():
+            if self.v in data.free or self.v not in taps.free or taps.pad is not None:
+                continue
+            if any(len(x.terms) > 1 or not x.whole for x in positions(taps)):
+                continue
+            for k, x in enumerate(positions(data)):
+                w = window(self.n, e, k, data, taps) if len(x.terms) == 2 else None
+                if w is not None and w.out == self.n.store[-2].bare and _once(w, data):
+                    return e, data, taps, w
         return None
 
     def others(self, e: Reduce, j: str) -> list[Access] | None:
         """What is read beside the sum: at the results' own places, or by channel only."""
-        rest = _put(self.n.body, {e: _GONE})
+        rest = replaced(self.n.body, {e: _GONE})
         if any(isinstance(x, Index) and x.name in (j, self.v) for x in walk(rest)):
             return None
         found = [x for x in walk(rest) if isinstance(x, Access)]
@@ -158,7 +156,7 @@ class _Maker:
         n, c = self.n, self.context
         keep = [a for a in positions(e) if self.v not in a.names]
         names = [i for a in keep for i in a.names]
-        key = "doubled", e.tensor, tuple(keep), tuple(names), str(shifts), self.v
+        key = "doubled", e.tensor, tuple(keep), str(shifts), self.v
         name = c.transforms.get(key)
         made = []
         if name is None:
@@ -186,10 +184,10 @@ class _Maker:
         n, c = self.n, self.context
         if not self.fits or n.lane is None or not isinstance(n.body, Reduce) or n.body.op != "sum":
             return None
-        if any(a.bare is None for a in n.store) or not isinstance(n.body.body, Mul):
+        if any(a.bare is None for a in n.store):
             return None
         e = n.body
-        for data, taps in _orders(e.body):
+        for data, taps in orders(e.body):
             if self.v in data.free or taps.pad is not None or not self.private(taps.tensor):
                 continue
             axes = positions(taps)
@@ -211,7 +209,7 @@ class _Maker:
         extents = {**n.extents, w.out: w.outs + 1, w.tap: w.taps // 2, self.v: self.full}
         c.shapes[whole] = c.shapes[n.target]
         c.shapes[sums] = tuple(extents[a.bare or ""] for a in n.store)
-        body = _put(e, {data: _at(data, w.tap), taps: _at(taps, w.tap)})
+        body = replaced(e, {data: _at(data, w.tap), taps: _at(taps, w.tap)})
         nest = replace(n, target=sums, body=body, extents=extents)
         first, second = (
             Access(sums, tuple(
@@ -226,13 +224,6 @@ class _Maker:
 _GONE = Index("·")  # stands where the sum stood
 
 
-def _orders(e: Expr) -> list[tuple[Access, Access]]:
-    match e:
-        case Mul((Access() as a, Access() as b)):
-            return [(a, b), (b, a)]
-    return []
-
-
 def _once(w: Window, data: Access) -> bool:
     """Whether the window's indices stand on this axis of the data only."""
     rest = [i for k, a in enumerate(positions(data)) if k != w.axis for i in a.names]
@@ -243,7 +234,3 @@ def _at(e: Access, j: str) -> Access:
     """The access at 2*j."""
     double = {j: affine([(j, 2)])}
     return Access(e.tensor, tuple(a.at(double) for a in positions(e)), e.pad)
-
-
-def _put(e: Expr, values: Mapping[Expr, Expr]) -> Expr:
-    return values[e] if e in values else rebuild(e, lambda x: _put(x, values))

@@ -18,7 +18,7 @@ from chainrule.native.emit import Evaluator
 from chainrule.native.kernel import INTEGERS, NestFunction, nothing, tensors_of, units
 from chainrule.native.memory import Buffer
 from chainrule.native.nest import Nest
-from chainrule.native.points import I64, PTR, Value
+from chainrule.native.points import I64, PTR, Value, declared
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import LANES, Layout, Stage
 
@@ -150,10 +150,7 @@ class _Driver:
 
     def cycles(self) -> Value:
         name = "llvm.readcyclecounter"
-        f = self.module.globals.get(name) or ir.Function(
-            self.module, ir.FunctionType(I64, []), name
-        )
-        return self.b.call(f, [])
+        return self.b.call(declared(self.module, name, I64, []), [])
 
     def samples(self, stage: Stage, values: dict[str, Value]) -> None:
         """Lanes, as this thread gets hold of them; of each, its blocks in order."""
@@ -172,10 +169,7 @@ class _Driver:
         def one(q: Value) -> None:
             size = c(self.layout.block)
             first = b.mul(q, size)
-            left = b.sub(values["batch"], first)
-            count = b.select(b.icmp_signed("<", left, size), left, size)
-            order = b.gep(values["order"], [first], source_etype=I64)
-            mine = {**values, "first": first, "count": count, "order": order}
+            mine = {**self.some(values, first, size, values["batch"]), "first": first}
             for group, plans in itertools.groupby(stage.samples, lambda p: p.nest.group):
                 self.group(list(plans), self.layout.groups.get(group, size.constant), mine, offset)
 
@@ -191,16 +185,23 @@ class _Driver:
                 self.call(p, values, lane)
             return
 
-        def some(begin: Value) -> None:
-            left = b.sub(values["count"], begin)
-            count = b.select(b.icmp_signed("<", left, size), left, size)
-            order = b.gep(values["order"], [begin], source_etype=I64)
-            mine = {**values, "first": b.add(values["first"], begin), "count": count,
-                    "order": order}  # fmt: skip
+        def part(begin: Value) -> None:
+            mine = self.some(values, begin, size, values["count"])
+            mine["first"] = b.add(values["first"], begin)
             for p in plans:
                 self.call(p, mine, lane, begin)
 
-        self.e.loop(self.constant(0), values["count"], few, [], nothing(some))
+        self.e.loop(self.constant(0), values["count"], few, [], nothing(part))
+
+    def some(
+        self, values: dict[str, Value], begin: Value, size: Value, total: Value
+    ) -> dict[str, Value]:
+        """`size` samples from one on, or as many as there are in all."""
+        b = self.b
+        left = b.sub(total, begin)
+        count = b.select(b.icmp_signed("<", left, size), left, size)
+        order = b.gep(values["order"], [begin], source_etype=I64)
+        return {**values, "count": count, "order": order}
 
     def block_loop(self, lane: Value, values: dict[str, Value], one: Callable[..., None]) -> None:
         b = self.b
@@ -226,10 +227,8 @@ class _Driver:
             and buffer.lane_offset == 0
         )  # fmt: skip
         start = b.gep(self.address(first), [offset], source_etype=_I8)
-        kind = ir.FunctionType(_VOID, [PTR, _I8, I64, ir.IntType(1)])
-        memset = self.module.globals.get("llvm.memset.p0.i64") or ir.Function(
-            self.module, kind, "llvm.memset.p0.i64"
-        )
+        kinds = [PTR, _I8, I64, ir.IntType(1)]
+        memset = declared(self.module, "llvm.memset.p0.i64", _VOID, kinds)
         b.call(memset, [start, _I8(0), self.constant(stage.lane_bytes), ir.IntType(1)(0)])
 
     def shared(self, p: Plan, values: dict[str, Value]) -> None:

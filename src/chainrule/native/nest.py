@@ -5,7 +5,8 @@ Nest = for loops: target[store] = body
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -92,6 +93,10 @@ class Nest:
         name = self.store[0].bare if self.store else None
         return name if name is not None and self.extents[name] is None else None
 
+    def values(self, names: Iterable[str]) -> int:
+        """How many values some indices have together, of the samples one."""
+        return math.prod(self.extents[i] or 1 for i in dict.fromkeys(names))
+
     @cached_property
     def reads(self) -> dict[str, None]:
         """The tensors that the nest reads, in order."""
@@ -135,6 +140,6 @@ def at(nest: Nest, values: Mapping[str, Affine], extents: Mapping[str, Extent]) 
     return replace(nest, loops=loops, store=store, body=go(nest.body), extents=extents)
 
 
-def replaced(e: Expr, old: Expr, new: Expr) -> Expr:
-    """e with one node in place of another."""
-    return new if e is old else rebuild(e, lambda c: replaced(c, old, new))
+def replaced(e: Expr, values: Mapping[Expr, Expr]) -> Expr:
+    """e with nodes in place of others."""
+    return values[e] if e in values else rebuild(e, lambda c: replaced(c, values))

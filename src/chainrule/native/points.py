@@ -21,6 +21,14 @@ I1, I32, I64, PTR = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerTyp
 FUSE = ("contract",)  # a product and a sum may become one multiply-add
 
 
+def declared(
+    module: ir.Module, name: str, result: ir.Type, kinds: Sequence[ir.Type]
+) -> ir.Function:
+    """A function that LLVM provides, declared once in a module."""
+    found = module.globals.get(name)
+    return found or ir.Function(module, ir.FunctionType(result, kinds), name)
+
+
 @dataclass(frozen=True)
 class Linear:
     """An index's value: a register (None is 0), a constant, and whether it differs by lane."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from chainrule.expr import Access, Affine, Const, Expr, Reduce, children, walk
+from chainrule.expr import Access, Affine, Const, Expr, Reduce, walk
 from chainrule.native import mathfn
 from chainrule.native.accesses import Accesses
 from chainrule.native.nest import positions
@@ -41,7 +41,7 @@ class Reductions(Accesses):
                 for point in self.points(x):
                     self.value(x, point)
                 return
-            for c in children(x):
+            for c in x.inside:
                 visit(c)
 
         visit(e.body)

@@ -8,7 +8,7 @@ point goes into that one; and what is read against the grain of memory is copied
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from chainrule.expr import (
@@ -31,7 +31,7 @@ from chainrule.expr import (
     walk,
 )
 from chainrule.native import windows, winograd
-from chainrule.native.copies import NEW, Copies, Shape, inside_reduction, renamed
+from chainrule.native.copies import NEW, Copies, Shape, fresh, inside_reduction, renamed
 from chainrule.native.loops import hoist_batch_sums, nest_of, open_indices
 from chainrule.native.nest import Nest, at, positions, replaced
 from chainrule.native.tiles import NEAR
@@ -104,8 +104,8 @@ class Rewriter(Copies):
 
     def named(self, first: Access, factors: list[Expr], made: list[Nest]) -> Access:
         """The product of some factors, all read at one position, as a tensor of its own."""
-        shape = self.shapes[first.tensor]
-        axes = tuple(bare(f"i{k}") if n != 1 else affine((), 0) for k, n in enumerate(shape))
+        all_, extents = self.whole(first.tensor)
+        axes = positions(all_)
 
         def here(e: Expr) -> Expr:
             return Access(e.tensor, axes, None) if isinstance(e, Access) else rebuild(e, here)
@@ -113,10 +113,8 @@ class Rewriter(Copies):
         body = mul(*map(here, factors))
         if body not in self.products:
             name = self.products[body] = f"{first.tensor}∘{len(self.products) or ''}"
-            loops = tuple(a.bare for a in axes if a.bare is not None)
-            extents = {f"i{k}": n for k, n in enumerate(shape) if n != 1}
-            self.shapes[name] = shape
-            made.append(Nest(name, loops, axes, body, extents))
+            self.shapes[name] = self.shapes[first.tensor]
+            made.append(Nest(name, tuple(extents), axes, body, extents))
         return Access(self.products[body], first.axes, first.pad)
 
     def collected(self, n: Nest) -> list[Nest]:
@@ -160,7 +158,7 @@ class Rewriter(Copies):
         inner = [i for i in e.names if i != sample]
         results = math.prod(n.extents[i] or 1 for i in n.loops)
         # at each row, all results are read and written
-        image, steps = sum(sizes) * self.machine.element, _count_of(n, inner)
+        image, steps = sum(sizes) * self.machine.element, n.values(inner)
         if n.sample or image < _IMAGE or steps < _STEPS:
             return (), e
         by_row = len(inner) > 1 and image >= 2 * results * self.machine.element
@@ -209,7 +207,7 @@ class Rewriter(Copies):
         self.shapes[target] = tuple(n.extents[i] for i in own)
         parts = replace(n, target=target, store=axes, body=body, loops=tuple(own))
         parts = replace(at(parts, values, extents), loops=(*own, carry), carry=carry)
-        rest = replaced(n.body, e, Access(target, axes, None))
+        rest = replaced(n.body, {e: Access(target, axes, None)})
         return [parts, replace(n, spread=False, body=rest)]
 
     def by_sample(self, e: Expr, sample: str) -> bool:
@@ -260,18 +258,11 @@ class Rewriter(Copies):
         renamed: dict[str, str] = {}
         for name, size in n.extents.items():
             if name not in names:
-                fresh = name
-                while fresh in extents or fresh in renamed.values():
-                    fresh += "'"
-                renamed[name] = fresh
-                extents[fresh] = size
+                renamed[name] = fresh(name, extents)
+                extents[renamed[name]] = size
         all_names = {**renamed, **{a: b.bare or a for a, b in names.items()}}
         body = rename_bound(n.body, all_names)
-        return replace(reader, body=replaced(reader.body, read, body), extents=extents)
-
-
-def _count_of(n: Nest, names: Sequence[str]) -> int:
-    return math.prod(n.extents[i] or 1 for i in names)
+        return replace(reader, body=replaced(reader.body, {read: body}), extents=extents)
 
 
 def _count(e: Expr, x: Expr) -> int:

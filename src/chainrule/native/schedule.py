@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, children, walk
+from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, walk
 from chainrule.native.nest import Nest, positions
 from chainrule.native.tiles import BATCH, NEAR, Machine, apart_from, cheapest
 
@@ -157,7 +157,7 @@ def _zero_factors(e: Expr, within: Reduce | None = None) -> Iterator[tuple[Acces
         case Access():
             yield e, within
         case _:
-            for c in children(e):
+            for c in e.inside:
                 yield from _zero_factors(c, None)
 
 
@@ -200,7 +200,7 @@ def _same_sum(body: Expr, e: Access, name: str) -> bool:
         return False
     if isinstance(body, Reduce) and name in body.names:
         return True
-    return all(_same_sum(c, e, name) for c in children(body))
+    return all(_same_sum(c, e, name) for c in body.inside)
 
 
 # ---------------------------------------------------------------- plans that share their loops

@@ -18,7 +18,7 @@ from chainrule.native.copies import NEW, SHARES
 from chainrule.native.doubled import doubled
 from chainrule.native.loops import residue_nests
 from chainrule.native.memory import ALIGNMENT, Buffer, spread
-from chainrule.native.nest import Nest, positions, replaced
+from chainrule.native.nest import Nest, positions
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.tiles import Machine
@@ -257,8 +257,7 @@ class _Builder(Rewriter):
     def copy_back(self, t: str) -> Plan:
         """An updated tensor whose old value is needed to the end is written at the end."""
         n = self.copy(t, t)
-        body = replaced(n.body, n.body, Access(t + NEW, n.store, None))
-        return self.plan(replace(n, body=body))
+        return self.plan(replace(n, body=Access(t + NEW, n.store, None)))
 
     def place(self, plans: list[Plan], levels: list[int], in_place: set[str]) -> None:
         """Choose each tensor's place; give halos and whole vectors to the engine's own."""

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from llvmlite import ir
 
-from chainrule.native.points import FUSE, I1, I32, I64, PTR, Value
+from chainrule.native.points import FUSE, I1, I32, I64, PTR, Value, declared
 from chainrule.native.toom import Matrix, applied
 
 
@@ -51,7 +51,7 @@ def function(
         pointer = moved(rows[k[0]], strides[-1], k[1]) if axes == 2 else rows[k[0]]
         if not masked:
             return b.load(pointer, typ=kind, align=align)
-        load = _intrinsic(module, f"llvm.masked.load.{suffix}", kind, [PTR, I32, mask[0], kind])
+        load = declared(module, f"llvm.masked.load.{suffix}", kind, [PTR, I32, mask[0], kind])
         return b.call(load, [pointer, I32(align), f.args[-1], ir.Constant(kind, None)])
 
     def number(x: Fraction) -> Value:
@@ -73,17 +73,10 @@ def function(
     for k, result in enumerate(applied(matrix, axes, value, line)):
         to = moved(to, distance, 1) if k else to
         if masked:
-            store = _intrinsic(module, f"llvm.masked.store.{suffix}", ir.VoidType(),
+            store = declared(module, f"llvm.masked.store.{suffix}", ir.VoidType(),
                                [kind, PTR, I32, mask[0]])  # fmt: skip
             b.call(store, [result, to, I32(align), f.args[-1]])
         else:
             b.store(result, to, align=align)
     b.ret_void()
     return f
-
-
-def _intrinsic(
-    module: ir.Module, name: str, result: ir.Type, kinds: Sequence[ir.Type]
-) -> ir.Function:
-    found = module.globals.get(name)
-    return found or ir.Function(module, ir.FunctionType(result, kinds), name)

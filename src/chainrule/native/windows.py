@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from chainrule.expr import ZERO, Access, Affine, Mul, Reduce, walk
+from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, walk
 from chainrule.native.nest import Nest, positions
 
 if TYPE_CHECKING:
@@ -104,11 +104,18 @@ def suitable(n: Nest, context: Copies) -> WindowSum | None:
 def _sum(n: Nest, e: Reduce) -> WindowSum | None:
     """A sum as one over windows, if it is: both factors by channels along memory."""
     v = n.store[-1].bare if n.store else None
+    if e.op != "sum" or v is None:
+        return None
+    found = (_ordered(n, e, data, taps, v) for data, taps in orders(e.body))
+    return next((s for s in found if s is not None), None)
+
+
+def orders(e: Expr) -> list[tuple[Access, Access]]:
+    """Both orders of the factors, if e is a product of two accesses."""
     match e:
-        case Reduce("sum", _, Mul((Access() as a, Access() as b))) if v is not None:
-            found = [s for s in (_ordered(n, e, a, b, v), _ordered(n, e, b, a, v)) if s]
-            return found[0] if found else None
-    return None
+        case Mul((Access() as a, Access() as b)):
+            return [(a, b), (b, a)]
+    return []
 
 
 def _ordered(n: Nest, e: Reduce, data: Access, taps: Access, v: str) -> WindowSum | None:
@@ -162,13 +169,9 @@ def window(n: Nest, e: Reduce, axis: int, data: Access, taps: Access) -> Window 
 # ---------------------------------------------------------------- what they take
 
 
-def _count(n: Nest, names: Iterable[str]) -> int:
-    return math.prod(n.extents[i] or 1 for i in dict.fromkeys(names))
-
-
 def _direct(n: Nest, s: WindowSum, context: Copies) -> float:
     """Multiply-adds of a sample, those on zeros outside left out."""
-    total = _count(n, s.rest(s.data) + s.rest(s.taps))
+    total = n.values(s.rest(s.data) + s.rest(s.taps))
     for w in s.windows:
         size = context.shapes[s.data.tensor][w.axis] or 0
         total *= sum(0 <= i + k + w.offset < size for i in range(w.outs) for k in range(w.taps))
@@ -180,14 +183,14 @@ def _cost(n: Nest, s: WindowSum, context: Copies) -> float:
     products: int = s.n ** len(s.windows)
     tiled = products * math.prod(s.tiles)
     data, taps = s.rest(s.data), s.rest(s.taps)
-    results = _count(n, [i for i in data + taps if i not in s.reduce.names])
-    cost = float(tiled * _count(n, data + taps)) + _MOVED * tiled * _count(n, data)
+    results = n.values([i for i in data + taps if i not in s.reduce.names])
+    cost = float(tiled * n.values(data + taps)) + _MOVED * tiled * n.values(data)
     element, rows = context.machine.element, context.rows
     if s.by_results:
-        weights = products * _count(n, taps)
+        weights = products * n.values(taps)
         once = _FAR if weights * element > _NEAR_BYTES else _ONCE
         return cost + _MOVED * tiled * results + once * weights / rows
     sums = products * results
     if sums * element * min(16, 2 * rows) > _LANES_BYTES:
         return math.inf
-    return cost + _MOVED * tiled * _count(n, taps) + _ADDED * sums / min(rows, 8)
+    return cost + _MOVED * tiled * n.values(taps) + _ADDED * sums / min(rows, 8)

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, add, affine, bare
-from chainrule.native.copies import renamed
+from chainrule.native.copies import fresh, renamed
 from chainrule.native.nest import RESULT, Nest, Transform, at, positions, replaced
 from chainrule.native.toom import Matrix, matrices
 from chainrule.native.windows import TAPS, WindowSum
@@ -55,7 +55,7 @@ class _Maker:
         sizes = (s.tile, TAPS) if s.by_results else (TAPS, s.tile)
         self.a, self.b, self.g = matrices(*sizes)
         self.products = s.n ** len(s.windows)
-        self.p, self.t = _fresh("p", n.extents), _fresh("t", n.extents)
+        self.p, self.t = fresh("p", n.extents), fresh("t", n.extents)
         self.group = f"{n.target} {len(context.groups)}"
         context.groups.add(self.group)
         self.made: list[Nest] = []
@@ -72,7 +72,7 @@ class _Maker:
         else:
             whole, after = self.collected(target)
             others = [*after, *(renamed(m, {n.target: whole}) for m in others)]
-        body = replaced(n.body, s.taps, taps)
+        body = replaced(n.body, {s.taps: taps})
         self.made.append(replace(n, body=body, guards=guards, plain=True, group=self.group))
         return self.made, others
 
@@ -126,7 +126,9 @@ class _Maker:
         steps = tuple((k, 1 if tiled else scale) for k, (scale, _) in starts.items())
         transform = Transform(matrix, first_value, steps)
         names = [f"u{q}" for q, d in enumerate(tiles) if d > 1]
-        flat = [self.number([bare(f"u{q}") if d > 1 else _NOWHERE for q, d in enumerate(tiles)])]
+        flat = [
+            _row_major([bare(f"u{q}") if d > 1 else _NOWHERE for q, d in enumerate(tiles)], tiles)
+        ]
         store = (
             *(bare(f"i{k}") for k in lead), _NOWHERE, *(flat if tiled else []),
             *(bare(f"i{k}") for k in tail),
@@ -154,14 +156,6 @@ class _Maker:
         mine = [positions(e)[k] for k in lead], [positions(e)[k] for k in tail]
         axes = (*mine[0], bare(self.p), *([bare(self.t)] if tiled else []), *mine[1])
         return Access(name, axes, None)
-
-    def number(self, tiles: Sequence[Affine]) -> Affine:
-        """A tile's number, counted row by row, of its numbers along the axes."""
-        total = _NOWHERE
-        for u, d in zip(tiles, self.s.tiles, strict=False):
-            scaled = total.times(d)
-            total = affine([*scaled.terms, *u.terms], scaled.offset + u.offset)
-        return total
 
     # ------------------------------------------------------------ products and results
 
@@ -204,12 +198,13 @@ class _Maker:
             some = _Part(0, whole, s.tile), _Part(whole, 1, rest)
             parts.append([part for part in some if part.tiles and part.results])
         shown = f"A {target.tensor}" + (" Aᵀ" if len(outs) > 1 else "")
-        said = expression(replaced(n.body, place, replaced(mark, _MARK, Access(shown, (), None))))
-        marked = replace(n, body=replaced(n.body, place, mark))
+        said = replaced(mark, {_MARK: Access(shown, (), None)})
+        text = expression(replaced(n.body, {place: said}))
+        marked = replace(n, body=replaced(n.body, {place: mark}))
         made = []
         for region in itertools.product(*parts):
             size = "x".join(str(p.results) for p in region)
-            note = f"{n.target} = {said}, {size} results"
+            note = f"{n.target} = {text}, {size} results"
             made.append(replace(self.region(marked, target, outs, region), note=note))
         return made
 
@@ -231,14 +226,14 @@ class _Maker:
         loops = (*(name for u in tiles for name in u.names), *n.loops)
         made = at(replace(n, loops=loops), where, extents)
 
-        at_tile = {self.p: _NOWHERE, self.t: self.number(tiles)}
+        at_tile = {self.p: _NOWHERE, self.t: _row_major(tiles, self.s.tiles)}
         axes = tuple(a.at(at_tile) for a in positions(target))
         axis = next(k for k, a in enumerate(positions(target)) if self.p in a.names)
         steps = ((axis, self.s.n), (axis, 1))[-len(outs) :]
         transform = Transform(self.a, Access(target.tensor, axes, None), steps)
-        result = Access(RESULT, (_row_major(within, len(self.a)),), None)
+        result = Access(RESULT, (_row_major(within, [len(self.a)] * len(outs)),), None)
         return replace(
-            made, body=replaced(made.body, _MARK, result), transform=transform,
+            made, body=replaced(made.body, {_MARK: result}), transform=transform,
             at_once=tuple(i for r in within for i in r.names),
         )  # fmt: skip
 
@@ -263,16 +258,9 @@ def _place(e: Access, name: str | None) -> int:
     return next(k for k, a in enumerate(positions(e)) if a.bare == name)
 
 
-def _row_major(places: Sequence[Affine], n: int) -> Affine:
-    """The number of a place, where there are n along each axis."""
+def _row_major(places: Sequence[Affine], sizes: Sequence[int]) -> Affine:
+    """The number of a place, counted row by row."""
     total = _NOWHERE
-    for k in places:
+    for k, n in zip(places, sizes, strict=True):
         total = affine([*total.times(n).terms, *k.terms], total.offset * n + k.offset)
     return total
-
-
-def _fresh(name: str, taken: Iterable[str]) -> str:
-    taken = set(taken)
-    while name in taken:
-        name += "'"
-    return name

@@ -12,7 +12,7 @@ import ast
 from typing import NoReturn
 
 from chainrule.errors import FormulaError
-from chainrule.expr import Expr, children
+from chainrule.expr import Expr
 from chainrule.functions import REDUCTIONS
 from chainrule.notation.expressions import ExpressionReader
 from chainrule.notation.indices import ALIASES, GROUP_HINT, canonical, items
@@ -166,7 +166,7 @@ def _depth(e: Expr) -> int:
     depth, level = 0, {e: None}
     while level:
         depth += 1
-        level = dict.fromkeys(c for x in level for c in children(x))
+        level = dict.fromkeys(c for x in level for c in x.inside)
         if depth > MAX_NESTING:
             break
     return depth
