@@ -2,9 +2,10 @@
 
 With chosen for FIRST, on those of native_programs.py; with tiles for FIRST, on generated
 convolutions whose sums are taken by tiles of windows: tiles FIRST LAST [float32]; with narrow, on
-layers of few channels: narrow FIRST LAST.  Each program and its gradient are compared statement by
-statement with the reference, every buffer set against a page that nobody may touch, at its end for
-even seeds and at its start for odd ones.
+layers of few channels: narrow FIRST LAST; with overlap, on the convolutions of both, with all
+taps' products side by side: overlap FIRST LAST [float32].  Each program and its gradient are
+compared statement by statement with the reference, every buffer set against a page that nobody may
+touch, at its end for even seeds and at its start for odd ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import chainrule.native.compile as compile_
 import native_programs
 from chainrule import Program
-from chainrule.native import memory, runtime, windows
+from chainrule.native import memory, overlap, runtime, windows
 from generate import program
 from guard import Guarded, guarded_array
 from native_check import check, native
@@ -56,12 +57,11 @@ def same(found: dict[str, Any], expected: dict[str, Any], names: Iterable[str]) 
 
 
 def tiles(first: int, last: int, dtype: str = "float64") -> None:
-    """By tiles whatever it costs.
+    """Sums over windows of three.
 
     Where a value is not finite, or huge, only tensors are compared whose sums read inside: what
     is outside counts as nothing in native sums, as 0 in the reference.
     """
-    windows.LEAST, windows.GAIN = 1, float("inf")
     for seed in range(first, last):
         guard("start" if seed % 2 else "end", dtype)
         windows._TILES = ((4,), (2,))[seed // 2 % 2]
@@ -81,9 +81,7 @@ def tiles(first: int, last: int, dtype: str = "float64") -> None:
 
 
 def narrow(first: int, last: int) -> None:
-    """Layers whose channels fill half a register, two results at once on any processor."""
-    real = compile_.machine_for
-    compile_.machine_for = lambda dtype: replace(real(dtype), pairs=True)
+    """Layers whose channels fill half a register."""
     for seed in range(first, last):
         guard("start" if seed % 2 else "end", "float64")
         p, arrays = native_programs.narrow_case(seed)
@@ -119,11 +117,20 @@ def main(first: int, last: int, dtype: str = "float64", threads: str = "2") -> N
 
 if __name__ == "__main__":
     compile_.WORTH_THREADS = 0  # small as they are, they run on several threads
-    if sys.argv[1] == "chosen":
-        chosen(sys.argv[2])
-    elif sys.argv[1] == "tiles":
-        tiles(int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
-    elif sys.argv[1] == "narrow":
-        narrow(int(sys.argv[2]), int(sys.argv[3]))
+    mode, *numbers = sys.argv[1:]
+    if mode == "chosen":
+        chosen(*numbers)
+    elif mode == "tiles":  # whatever it costs
+        windows.LEAST, windows.GAIN = 1, float("inf")
+        tiles(int(numbers[0]), int(numbers[1]), *numbers[2:])
+    elif mode == "narrow":  # two results at once, on any processor
+        real = compile_.machine_for
+        compile_.machine_for = lambda dtype: replace(real(dtype), pairs=True)
+        narrow(int(numbers[0]), int(numbers[1]))
+    elif mode == "overlap":
+        windows.GAIN, overlap.GAIN = 0.0, float("inf")
+        tiles(int(numbers[0]), int(numbers[1]), *numbers[2:])
+        overlap._Maker.cost = lambda self, e, found, some: -len(some)  # of all windows
+        narrow(int(numbers[0]), int(numbers[1]))
     else:
-        main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+        main(int(mode), int(numbers[0]), *numbers[1:])

@@ -48,3 +48,9 @@ def test_sums_by_tiles(dtype: str, first: int) -> None:
 @pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
 def test_two_results_in_a_register() -> None:
     run("narrow", "0", str(NARROW))
+
+
+@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
+@pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
+def test_all_taps_side_by_side(dtype: str, first: int) -> None:
+    run("overlap", str(first), str(first + NARROW), dtype)

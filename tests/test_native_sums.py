@@ -112,3 +112,18 @@ def test_an_infinity_beside_a_window_stays_outside(monkeypatch: pytest.MonkeyPat
         np.testing.assert_array_equal(found[~finite], expected[~finite])
         np.testing.assert_allclose(found[finite], expected[finite], atol=1e-4)
     assert "wᴰ" in f.source  # it was
+
+
+def test_where_all_taps_are_side_by_side() -> None:
+    """In an input gradient of three channels, and not where channels fill registers."""
+    p = Program(
+        "y[b,i:28,j:28,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,2*i+m-3,2*j+n-3,c])\n"
+        "E = sum[b,i,j,k](y[b,i,j,k] * d[b,i,j,k])"
+    ).gradient(of="E", wrt=["x"])
+    rng = np.random.default_rng(0)
+    sizes = {"x": (8, 56, 56, 3), "w": (7, 7, 3, 64), "d": (8, 28, 28, 64)}
+    arrays = {t: rng.normal(size=sizes[t]) for t in p.inputs}
+    f = p.compile(cache=False, dtype="float64")
+    found, expected = f(outputs=["δx"], **arrays)["δx"], p.run(**arrays)["δx"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.max(np.abs(expected)))
+    assert "δxᴼ[" in f.source and "yᴼ[" not in f.source

@@ -45,6 +45,8 @@ class NestFunction:
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
         self.function.attributes.add("nounwind")
+        # what does not fit into registers would straddle lines of the cache
+        self.function.attributes.alignstack = layout.machine.vector_bytes
         arguments = dict(zip((*INTEGERS, "order"), self.function.args, strict=False))
         self.arguments = arguments
         by_slot = {}

@@ -19,6 +19,7 @@ from chainrule.native.doubled import doubled
 from chainrule.native.loops import residue_nests
 from chainrule.native.memory import ALIGNMENT, Buffer, spread
 from chainrule.native.nest import Nest, positions
+from chainrule.native.overlap import overlapped
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.tiles import Machine
@@ -126,7 +127,7 @@ class _Builder(Rewriter):
         """The nests, whatever the block."""
         nests = [n for n in self.aliased(self.nests()) for n in self.factored(n)]
         nests = [n for n in nests for n in self.collected(n)]
-        nests = self.inlined(nests)
+        nests = overlapped(self.inlined(nests), self)
         nests = [part for n in nests for part in residue_nests(n)]
         nests = self.rows_copied(nests)
         nests = self.fewer_products(nests) if self.winograd else nests
@@ -177,7 +178,10 @@ class _Builder(Rewriter):
             own = [
                 b
                 for t in targets
-                if (b := self.buffers[t]).place == "block" and self.only_in(group, t, stages)
+                if (b := self.buffers[t]).place == "block"
+                and self.only_in(group, t, stages)
+                and not any(b.low)
+                and not any(b.high)  # zeros that have to stay
             ]
             size = sum(b.bytes(1) for b in own)
             reads = dict.fromkeys(t for p in plans for t in p.nest.reads)
