@@ -15,9 +15,10 @@ to whole vectors.  Each buffer ends with a vector's worth of room.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,6 +144,17 @@ def allocate(sizes: Sequence[int]) -> tuple[list[int], object]:
     block = np.zeros(total + ALIGNMENT, np.uint8)  # pages that are never touched take no memory
     start = -(-address_of(block) // ALIGNMENT) * ALIGNMENT
     return [start + o for o in offsets], block
+
+
+def whole_lines(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], object]:
+    """Copies that begin with a line of the cache, so that no register's numbers lie in two."""
+    addresses, kept = allocate([a.nbytes for a in arrays.values()])
+    made = {}
+    for (t, a), address in zip(arrays.items(), addresses, strict=True):
+        memory = (ctypes.c_char * a.nbytes).from_address(address)
+        made[t] = np.ndarray(a.shape, a.dtype, memory)
+        made[t][...] = a
+    return made, kept
 
 
 def address_of(array: NDArray[Any]) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from chainrule.errors import FormulaError
 from chainrule.expr import Grad, walk
 from chainrule.given import numbers
+from chainrule.native import memory
 from chainrule.native.compile import (
     check_dtype,
     check_threads,
@@ -66,9 +67,8 @@ class Trainer:
         missing = [t for t in system.updates if t not in state]
         if missing:
             raise FormulaError(f"the state lacks {', '.join(sorted(missing))}")
-        self._state: dict[str, Array] = {
-            t: np.array(numbers(t, a), dtype=self.dtype, order="C") for t, a in state.items()
-        }
+        given = {t: np.asarray(numbers(t, a), self.dtype) for t, a in state.items()}
+        self._state, self._kept = memory.whole_lines(given)
         self._data = tuple(t for t in system.inputs if t not in state)
         self._batch = batch_axes(system, frozenset(self._data))
         self._lock = threading.Lock()
