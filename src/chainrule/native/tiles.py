@@ -138,6 +138,8 @@ class _Model:
         self.line = width * machine.element / 64
         self.vectors = bool(vector)
         self.far = nest.lane is None
+        # of products of matrices, one for each value of an index, each has its own
+        self.weights = work.steps * size if not apart_from(nest, vector) else 0
         places = range(len(order))
         self.reads = [
             (
@@ -174,10 +176,10 @@ class _Model:
         cycles = max(points * self.per_load, loads, _LATENCY / copies) + 0.4 + 0.6 * lines
         if self.work.whole and self.far:
             cycles += 3
-        if self.far and panel > NEAR:
-            # the weights come from further away, if they cannot be put together in panels
-            divides = self.size % (vectors * self.width) == 0
-            cycles += (1 if divides else 3) * vectors * self.per_load
+        if self.far and self.weights > NEAR:
+            # they come from further away, or lie in many pages, if they have no panels
+            divides = self.size % (vectors * self.width or 1) == 0
+            cycles += ((panel > NEAR) + (0 if divides else 2)) * vectors * self.per_load
         self.known[counts] = cycles
         return cycles
 
