@@ -46,8 +46,16 @@ class Dim:
         (monomial, c), *more = self.terms
         return c if not more and not monomial else None
 
+    @cached_property
+    def sizes(self) -> frozenset[Size]:
+        """Every size in it."""
+        return frozenset(s for m, _ in self.terms for a in m for s in _sizes(a))
+
     def __add__(self, other: Dim | int) -> Dim:
-        return _collect([*self.terms, *_dim(other).terms])
+        other = _dim(other)
+        if self.value is not None and other.value is not None:
+            return number(self.value + other.value)
+        return _collect([*self.terms, *other.terms])
 
     def __neg__(self) -> Dim:
         return Dim(tuple((m, -c) for m, c in self.terms))
@@ -57,6 +65,8 @@ class Dim:
 
     def __mul__(self, other: Dim | int) -> Dim:
         other = _dim(other)
+        if self.value is not None and other.value is not None:
+            return number(self.value * other.value)
         return _collect([(m + n, c * d) for m, c in self.terms for n, d in other.terms])
 
     def __floordiv__(self, other: Dim | int) -> Dim:
@@ -111,13 +121,7 @@ class Dim:
         return total
 
     def contains(self, size: Size) -> bool:
-        return any(
-            a == size
-            or (isinstance(a, Floor) and (a.above.contains(size) or a.below.contains(size)))
-            or (isinstance(a, Least) and any(d.contains(size) for d in a.of))
-            for m, _ in self.terms
-            for a in m
-        )
+        return size in self.sizes
 
     @property
     def expr(self) -> Expr:
@@ -179,6 +183,16 @@ def reach(axis: Affine, sizes: Mapping[str, Dim], but: str | None = None) -> tup
             last = (sizes[name] - 1) * int(c)
             low, high = (low, high + last) if c > 0 else (low + last, high)
     return low, high
+
+
+def _sizes(a: Atom) -> Iterable[Size]:
+    match a:
+        case Size():
+            return (a,)
+        case Floor(above, below):
+            return above.sizes | below.sizes
+        case Least(of):
+            return (s for d in of for s in d.sizes)
 
 
 def _dim(x: Dim | int) -> Dim:

@@ -384,11 +384,12 @@ class _StatementRanges:
 
 
 def _canonical(d: Dim, equal: Mapping[Size, Dim]) -> Dim:
-    while True:
-        new = d.map(lambda a: equal.get(a, atom(a))) if equal and d.value is None else d
+    while not d.sizes.isdisjoint(equal):
+        new = d.map(lambda a: equal.get(a, atom(a)))
         if new == d:
             return d
         d = new
+    return d
 
 
 def _unify(a: Dim, b: Dim, equal: dict[Size, Dim]) -> None:

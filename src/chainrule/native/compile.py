@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from chainrule.errors import FormulaError
 from chainrule.given import numbers
 from chainrule.native import cache, host, memory, report
-from chainrule.native.driver import module_of
+from chainrule.native.driver import modules_of
 from chainrule.native.loops import batch_axes
 from chainrule.native.runtime import Code, Instance, address_of, multiply_adds, optimised
 from chainrule.native.stages import Layout, block_of, description, layout
@@ -164,13 +164,14 @@ class Compiled:
     @property
     def llvm(self) -> str:
         """LLVM's intermediate code for them, after its passes."""
-        return str(optimised(module_of(self._code.layout, self.dtype))[0])
+        made = modules_of(self._code.layout, self.dtype)
+        return "\n".join(str(optimised(str(module))[0]) for module in made)
 
     @property
     def assembly(self) -> str:
         """The machine code for them, as text."""
-        module, machine = optimised(module_of(self._code.layout, self.dtype))
-        return str(machine.emit_assembly(module))
+        made = (optimised(str(m)) for m in modules_of(self._code.layout, self.dtype))
+        return "\n".join(str(machine.emit_assembly(module)) for module, machine in made)
 
     def report(self, /, **arrays: Any) -> report.Report:
         """What each nest does; with arrays, it is run some times and each nest's time measured."""

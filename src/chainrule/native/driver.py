@@ -8,14 +8,21 @@ thread it is that runs it; so no result depends on the number of threads.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from llvmlite import ir
 
 from chainrule.expr import const
 from chainrule.native import host
 from chainrule.native.emit import Evaluator
-from chainrule.native.kernel import INTEGERS, NestFunction, nothing, tensors_of, units
+from chainrule.native.kernel import (
+    INTEGERS,
+    NestFunction,
+    declared_nest,
+    nothing,
+    tensors_of,
+    units,
+)
 from chainrule.native.memory import Buffer
 from chainrule.native.nest import Nest
 from chainrule.native.points import I64, PTR, Value, declared
@@ -23,6 +30,7 @@ from chainrule.native.schedule import Plan
 from chainrule.native.stages import LANES, Layout, Stage
 
 _VOID, _I8, _I32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
+_PART = 24  # nests of a module: while LLVM compiles one, the next is written
 _SPINS = 2000  # tests of a barrier before a thread offers its core to others
 ARRIVED, GENERATION, TICKET = 0, 16, 32  # where they are in the block of memory threads share
 SYNC_BYTES = 512
@@ -32,20 +40,33 @@ CALL = ("tables", "sync", "order", "losses", "rest", "profile",
 _POINTERS = 6
 
 
-def module_of(layout: Layout, dtype: str, profile: bool = False) -> ir.Module:
-    """The LLVM module of a program: a function for each nest, and `run`.
+def modules_of(layout: Layout, dtype: str, profile: bool = False) -> Iterator[ir.Module]:
+    """A program's LLVM modules: a function for each nest, some in each module, then `run`.
 
     With `profile`, `run` adds up the processor's cycles in each nest.
     """
-    module = ir.Module(name="program")
-    module.triple = host.target().triple
-    module.data_layout = str(host.target_machine().target_data)
     real = {"float32": ir.FloatType(), "float64": ir.DoubleType()}[dtype]
-    functions = []
-    for k, p in enumerate(layout.plans):
-        functions.append(NestFunction(module, layout, p, real, f"nest{k}").emit())
+    # asked for once: LLVM, and so all that asks it, is busy with one module at a time
+    triple, data_layout = host.target().triple, str(host.target_machine().target_data)
+
+    def new() -> ir.Module:
+        module = ir.Module(name="program")
+        module.triple, module.data_layout = triple, data_layout
+        return module
+
+    named = {f"nest{k}": p for k, p in enumerate(layout.plans)}
+    tiled = [name for name, p in named.items() if p.nest.transform]  # they share functions
+    plain = [name for name, p in named.items() if not p.nest.transform]
+    for part in (tiled, *(plain[k : k + _PART] for k in range(0, len(plain), _PART))):
+        module = new()
+        for name in part:
+            NestFunction(module, layout, named[name], real, name).emit()
+        if part:
+            yield module
+    module = new()
+    functions = [declared_nest(module, layout, p, name) for name, p in named.items()]
     _Driver(module, layout, real, functions, profile).emit()
-    return module
+    yield module
 
 
 def slots(layout: Layout) -> int:
@@ -290,7 +311,7 @@ class _Driver:
 
     def pause(self, b: ir.IRBuilder) -> None:
         """Tell a processor that has an instruction for it that this loop only waits."""
-        if str(host.target().triple).startswith(("x86", "i686")):
+        if str(self.module.triple).startswith(("x86", "i686")):
             kind = ir.FunctionType(_VOID, [])
             b.call(ir.Function(self.module, kind, "llvm.x86.sse2.pause"), [])
 

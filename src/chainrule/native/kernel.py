@@ -32,6 +32,12 @@ def tensors_of(layout: Layout, p: Plan) -> list[Buffer]:
     return list({layout.buffers[t].slot: layout.buffers[t] for t in names}.values())
 
 
+def declared_nest(module: ir.Module, layout: Layout, p: Plan, name: str) -> ir.Function:
+    """The function of a nest, without its code: integers, the order, the tensors."""
+    kinds = [I64] * len(INTEGERS) + [PTR] * (1 + len(tensors_of(layout, p)))
+    return ir.Function(module, ir.FunctionType(_VOID, kinds), name)
+
+
 class NestFunction:
     """One nest as an LLVM function."""
 
@@ -40,10 +46,7 @@ class NestFunction:
     ) -> None:
         self.layout, self.plan, self.nest, self.real = layout, p, p.nest, real
         touched = tensors_of(layout, p)
-        kinds = [I64] * len(INTEGERS) + [PTR] * (1 + len(touched))
-        self.function = ir.Function(module, ir.FunctionType(_VOID, kinds), name)
-        self.function.linkage = "internal"
-        self.function.attributes.add("noinline")
+        self.function = declared_nest(module, layout, p, name)
         self.function.attributes.add("nounwind")
         # what does not fit into registers would straddle lines of the cache
         self.function.attributes.alignstack = layout.machine.vector_bytes

@@ -152,7 +152,7 @@ def whole_lines(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[A
     made = {}
     for (t, a), address in zip(arrays.items(), addresses, strict=True):
         memory = (ctypes.c_char * a.nbytes).from_address(address)
-        made[t] = np.ndarray(a.shape, a.dtype, memory)
+        made[t] = np.ndarray(a.shape, a.dtype, memoryview(memory))
         made[t][...] = a
     return made, kept
 

@@ -69,7 +69,7 @@ class _Maker:
         sums = [e for e in walk(n.body) if isinstance(e, Reduce)]
         if len(sums) != 1 or sums[0].op != "sum" or self.channels == 0:
             return [n]
-        if n.lane or n.spread or n.carry or n.sample is None:
+        if n.lane or n.spread or n.carry or n.sample is None or self.filled:
             return [n]
         (e,) = sums
         best, cost = None, math.inf
@@ -86,6 +86,13 @@ class _Maker:
         if best is None or cost > GAIN * cost_plain or windows.suitable(n, self.context):
             return [n]
         return self.made(e, *best)
+
+    @property
+    def filled(self) -> bool:
+        """Whether the channels fill registers as they are."""
+        m = self.context.machine
+        full = m.vector_bytes // m.element
+        return self.cycles(self.channels) * full <= m.cycles(full) * self.channels
 
     def windows(self, e: Reduce, data: Access, taps: Access) -> list[_Window]:
         """The axes of the data that could be walked by position, if the sum lends itself."""

@@ -115,9 +115,8 @@ class Reductions(Accesses):
         x, *state = self.matched(x, *state)
         b = self.builder
         best = state[0]
-        better = b.fcmp_ordered("<" if op == "min" else ">", x, best)
-        lost = b.and_(b.fcmp_unordered("uno", x, x), b.fcmp_ordered("ord", best, best))
-        take = b.or_(better, lost)
+        better = b.fcmp_unordered("<" if op == "min" else ">", x, best)  # or one is NaN
+        take = b.and_(better, b.fcmp_ordered("ord", best, best))  # the first NaN stays
         if op != "argmax":
             return [b.select(take, x, best)]
         number = self.like(self.float_of(self.spread_number(e, point)), x)
@@ -147,7 +146,8 @@ class Reductions(Accesses):
         """Accumulators per point: several where few points would leave the adders waiting."""
         n = self.nest.extents[names[-1]]
         trimmed = any(m == f"trim:{names[-1]}" for m in self.methods.values())
-        if op != "sum" or trimmed or n is None or n < 8 or points >= _PARALLEL:
+        rare = self.nest.plain  # not worth the code
+        if op != "sum" or trimmed or n is None or n < 8 or points >= _PARALLEL or rare:
             return 1
         return 8 if points == 1 and n >= 16 else 4 if points <= 2 else 2
 

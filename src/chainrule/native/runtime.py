@@ -9,16 +9,17 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
+import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
 from chainrule.native import host, memory
-from chainrule.native.driver import CALL, SYNC_BYTES, module_of, slots
+from chainrule.native.driver import CALL, SYNC_BYTES, modules_of, slots
 from chainrule.native.memory import Buffer, address_of
 from chainrule.native.stages import LANES, Layout
 from chainrule.native.tiles import main_sum
@@ -36,17 +37,18 @@ class Code:
     ) -> None:
         self.layout, self.dtype = layout, dtype
         if blob is None:
-            blob = compiled(module_of(layout, dtype, profile))
+            blob = joined(compiled(modules_of(layout, dtype, profile)))
         self.blob = blob
         host.target()
         backing = llvm.parse_assembly("")
         self.engine = llvm.create_mcjit_compiler(backing, host.target_machine())
-        self.engine.add_object_file(llvm.ObjectFileRef.from_data(blob))
+        for part in parts(blob):
+            self.engine.add_object_file(llvm.ObjectFileRef.from_data(part))
         self.engine.finalize_object()
         self.run = _RUN(self.engine.get_function_address("run"))
 
 
-def optimised(module: ir.Module) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     """The module after LLVM's passes.
 
     Vectors, unrolled loops and accumulators are in it already.  What is left is to fold addresses
@@ -54,26 +56,50 @@ def optimised(module: ir.Module) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     the code is no faster.
     """
     machine = host.target_machine()
-    parsed = llvm.parse_assembly(str(module))
+    parsed = llvm.parse_assembly(module)
     parsed.verify()
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
-    passes = llvm.create_new_function_pass_manager()
+    passes = llvm.create_new_module_pass_manager()
     passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()
     passes.add_instruction_combine_pass()
     passes.add_new_gvn_pass()
     passes.add_loop_rotate_pass()
     passes.add_instruction_combine_pass()
-    for f in parsed.functions:
-        if not f.is_declaration:
-            passes.run(f, builder)
+    passes.run(parsed, builder)
     return parsed, machine
 
 
-def compiled(module: ir.Module) -> bytes:
-    """The module's object code."""
+def compiled(modules: Iterable[ir.Module]) -> list[bytes]:
+    """Each module's object code.  LLVM is at one in a thread while the next is being written."""
+    from concurrent.futures import ThreadPoolExecutor  # only here: most programs are in the cache
+
+    with ThreadPoolExecutor(1) as worker:
+        made = [worker.submit(_object_code, str(module)) for module in modules]
+        return [m.result() for m in made]
+
+
+def _object_code(module: str) -> bytes:
     parsed, machine = optimised(module)
     return bytes(machine.emit_object(parsed))
+
+
+_LENGTH = struct.Struct("<Q")
+
+
+def joined(objects: Iterable[bytes]) -> bytes:
+    """Object files one behind the other, each after its length."""
+    return b"".join(_LENGTH.pack(len(o)) + o for o in objects)
+
+
+def parts(blob: bytes) -> Iterator[bytes]:
+    """The object files in that."""
+    start = 0
+    while start < len(blob):
+        (n,) = _LENGTH.unpack_from(blob, start)
+        start += _LENGTH.size
+        yield blob[start : start + n]
+        start += n
 
 
 # ---------------------------------------------------------------- threads
