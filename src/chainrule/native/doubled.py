@@ -218,7 +218,8 @@ class _Maker:
             for q in (0, 1)
         )  # fmt: skip
         self.names[n.target] = whole
-        return [nest, Nest(whole, n.loops, n.store, add(first, second), n.extents)]
+        loops = tuple(i for i in n.loops if any(i in a.names for a in n.store))
+        return [nest, Nest(whole, loops, n.store, add(first, second), n.extents)]
 
 
 _GONE = Index("·")  # stands where the sum stood

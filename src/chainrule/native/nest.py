@@ -35,11 +35,13 @@ class Transform:
 
     source   the first element of the tile
     axes     of the tensor, for each axis of the tile; and how far apart there neighbours are
+    name     the matrix's, for people
     """
 
     matrix: tuple[tuple[Fraction, ...], ...]
     source: Access
     axes: tuple[tuple[int, int], ...]
+    name: str
 
     @property
     def reads(self) -> tuple[Access, ...]:
@@ -66,7 +68,6 @@ class Nest:
     guards   numbers that have to be small for the nest to run; with `plain`, it runs if one is not
     group    neighbours of the same group run a few samples at a time, one after another, so that
              what they alone read and write stays near
-    note     what the results are, for people, where formulas would be long
     """
 
     target: str
@@ -83,7 +84,6 @@ class Nest:
     guards: tuple[Access, ...] = ()
     plain: bool = False
     group: str = ""
-    note: str = ""
 
     @cached_property
     def sample(self) -> str | None:

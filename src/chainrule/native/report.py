@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chainrule.expr import Access, Reduce, walk
+from chainrule.expr import Access, Affine, Expr, Mul, Reduce, affine, bare, walk
+from chainrule.native.copies import fresh
 from chainrule.native.kernel import tensors_of
-from chainrule.native.nest import Nest, positions
+from chainrule.native.nest import RESULT, Nest, Transform, positions, replaced
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import Layout
 from chainrule.native.tiles import main_sum
+from chainrule.native.toom import Matrix
 from chainrule.notation.show import expression, show_axis
 
 _INDENT = "    "
@@ -29,6 +31,8 @@ def source(layout: Layout) -> str:
         for p in stage.shared:
             lines += nest_text(p)
         lines.append("")
+    for name, matrix in _matrices(layout).items():
+        lines += [f"# {name}", "", *_matrix_text(matrix), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -42,10 +46,13 @@ def nest_text(p: Plan) -> list[str]:
     for name in p.order:
         lines.append(_INDENT * depth + _loop_text(p, name))
         depth += 1
+    for i, size in _rows(p.nest).items() if p.nest.products is not None else ():
+        lines.append(f"{_INDENT * depth}for {i} < {size}, {size} at once:")
+        depth += 1
     for q in p.all:
         lines += [_INDENT * depth + text for text in _notes(q)]
-        body = q.nest.note or f"{_target(q.nest)} {_sign(q.nest)} {expression(q.nest.body)}"
-        lines.append(f"{_INDENT * depth}{body}")
+        n = _written_out(q.nest)
+        lines.append(f"{_INDENT * depth}{_target(n)} {_sign(n)} {expression(n.body)}")
     return lines
 
 
@@ -80,6 +87,76 @@ def _target(n: Nest) -> str:
 
 def _sign(n: Nest) -> str:
     return "+=" if n.lane is not None or n.carry is not None else "="
+
+
+# ---------------------------------------------------------------- tiles as formulas
+
+
+def _written_out(n: Nest) -> Nest:
+    """The nest with a formula in place of its transform."""
+    t = n.transform
+    if t is None:
+        return n
+    axes = range(len(t.axes))
+    inner = [fresh(i, n.extents) for i in "rs"][: len(axes)]
+    where = list(positions(t.source))
+    for (axis, step), i in zip(t.axes, inner, strict=True):
+        where[axis] = affine([*where[axis].terms, (i, step)], where[axis].offset)
+    tile = Access(t.source.tensor, tuple(where), t.source.pad)
+    size = len(t.matrix)
+
+    def result(rows: Sequence[Affine]) -> Expr:
+        factors = [Access(_name(t), (a, bare(i)), None)
+                   for a, i in zip(rows, inner, strict=True)]  # fmt: skip
+        return Reduce("sum", tuple((i, None) for i in inner), Mul((*factors, tile)))
+
+    if n.products is not None:
+        rows = _rows(n)
+        number = affine([(i, size ** (len(axes) - 1 - k)) for k, i in enumerate(rows)])
+        store = (*n.store[: n.products], number, *n.store[n.products + 1 :])
+        return replace(n, store=store, body=result([bare(i) for i in rows]))
+
+    def row(a: Affine, axis: int) -> Affine:
+        """A result's row on one axis, from its number."""
+        step = size ** (len(axes) - 1 - axis)
+        names = [i for i, c in a.terms if c == step]
+        return bare(names[0]) if names else affine([], 0)
+
+    numbers = {e: positions(e)[0] for e in walk(n.body)
+               if isinstance(e, Access) and e.tensor == RESULT}  # fmt: skip
+    return replace(n, body=replaced(
+        n.body, {e: result([row(a, k) for k in axes]) for e, a in numbers.items()}
+    ))  # fmt: skip
+
+
+def _rows(n: Nest) -> dict[str, int]:
+    """Indices for a tile's products, one for each axis, and how many values they have."""
+    t = n.transform
+    return (
+        {fresh(i, n.extents): len(t.matrix) for i, _ in zip("pq", t.axes, strict=False)}
+        if t
+        else {}
+    )
+
+
+def _name(t: Transform) -> str:
+    """A matrix's name with its size: one letter serves several."""
+    return t.name + "".join(
+        "₀₁₂₃₄₅₆₇₈₉"[int(d)] for n in (len(t.matrix), len(t.matrix[0])) for d in str(n)
+    )
+
+
+def _matrices(layout: Layout) -> dict[str, Matrix]:
+    found = (q.nest.transform for p in layout.plans for q in p.all)
+    return {_name(t): t.matrix for t in found if t is not None}
+
+
+def _matrix_text(matrix: Matrix) -> list[str]:
+    width = max(len(str(x)) for row in matrix for x in row)
+    return [_INDENT + "  ".join(str(x).rjust(width) for x in row) for row in matrix]
+
+
+# ---------------------------------------------------------------- the table
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from chainrule.native.copies import fresh, renamed
 from chainrule.native.nest import RESULT, Nest, Transform, at, positions, replaced
 from chainrule.native.toom import Matrix, matrices
 from chainrule.native.windows import TAPS, WindowSum
-from chainrule.notation.show import expression
 
 if TYPE_CHECKING:
     from chainrule.native.copies import Copies
@@ -124,7 +123,7 @@ class _Maker:
             origin[k] = affine([(f"u{q}", scale)] if tiled and tiles[q] > 1 else [], first)
         first_value = Access(e.tensor, tuple(origin), ZERO if tiled else None)
         steps = tuple((k, 1 if tiled else scale) for k, (scale, _) in starts.items())
-        transform = Transform(matrix, first_value, steps)
+        transform = Transform(matrix, first_value, steps, letter)
         names = [f"u{q}" for q, d in enumerate(tiles) if d > 1]
         flat = [
             _row_major([bare(f"u{q}") if d > 1 else _NOWHERE for q, d in enumerate(tiles)], tiles)
@@ -147,11 +146,9 @@ class _Maker:
             loops = (*(f"i{k}" for k in lead), *names, *(f"i{k}" for k in tail))
             extents = {f"i{k}": shape[k] for k in kept}
             extents |= dict(zip(names, (d for d in tiles if d > 1), strict=True))
-            right = f" {letter}ᵀ" if len(starts) > 1 else ""
-            note = f"{name} = {letter} {e.tensor}{right}" + (", a tile" if tiled else "")
             self.made.append(
                 Nest(name, loops, store, first_value, extents, transform=transform,
-                     products=len(lead), group=group, note=note)
+                     products=len(lead), group=group)
             )  # fmt: skip
         mine = [positions(e)[k] for k in lead], [positions(e)[k] for k in tail]
         axes = (*mine[0], bare(self.p), *([bare(self.t)] if tiled else []), *mine[1])
@@ -197,16 +194,9 @@ class _Maker:
             whole, rest = divmod(w.outs, s.tile) if s.by_results else (0, w.outs)
             some = _Part(0, whole, s.tile), _Part(whole, 1, rest)
             parts.append([part for part in some if part.tiles and part.results])
-        shown = f"A {target.tensor}" + (" Aᵀ" if len(outs) > 1 else "")
-        said = replaced(mark, {_MARK: Access(shown, (), None)})
-        text = expression(replaced(n.body, {place: said}))
         marked = replace(n, body=replaced(n.body, {place: mark}))
-        made = []
-        for region in itertools.product(*parts):
-            size = "x".join(str(p.results) for p in region)
-            note = f"{n.target} = {text}, {size} results"
-            made.append(replace(self.region(marked, target, outs, region), note=note))
-        return made
+        regions = itertools.product(*parts)
+        return [self.region(marked, target, outs, region) for region in regions]
 
     def region(self, n: Nest, target: Access, outs: Sequence[str], region: Sequence[_Part]) -> Nest:
         """One nest, of tiles that have as many results; in it, these are numbered within a tile."""
@@ -230,7 +220,7 @@ class _Maker:
         axes = tuple(a.at(at_tile) for a in positions(target))
         axis = next(k for k, a in enumerate(positions(target)) if self.p in a.names)
         steps = ((axis, self.s.n), (axis, 1))[-len(outs) :]
-        transform = Transform(self.a, Access(target.tensor, axes, None), steps)
+        transform = Transform(self.a, Access(target.tensor, axes, None), steps, "A")
         result = Access(RESULT, (_row_major(within, [len(self.a)] * len(outs)),), None)
         return replace(
             made, body=replaced(made.body, {_MARK: result}), transform=transform,
