@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chainrule.expr import Access, Expr, Index, Mul, Reduce, add, affine, bare, walk
-from chainrule.native.copies import NEW, renamed
+from chainrule.expr import Access, Expr, Index, Mul, Reduce, add, affine, bare, substitute, walk
+from chainrule.native.copies import NEW
 from chainrule.native.nest import Nest, at, positions, replaced
 from chainrule.native.windows import Window, orders, window
 
@@ -36,21 +36,21 @@ def doubled(nests: list[Nest], context: Copies) -> list[Nest]:
     while nests:
         n, *nests = nests
         maker = _Maker(n, context)
-        made = maker.results() or maker.image()
+        made = maker.results() or maker.image(nests)
         if made is None:
             done.append(n)
         else:
             done += made
-            nests = [renamed(m, maker.names) for m in nests]
+            nests = [maker.read_by(m) for m in nests]
     return done
 
 
 class _Maker:
-    """One nest's two ways; `names` are tensors that others read in place of what the nest made."""
+    """One nest's two ways; `sums` is what others read, at its indices, in place of its results."""
 
     def __init__(self, n: Nest, context: Copies) -> None:
         self.n, self.context = n, context
-        self.names: dict[str, str] = {}
+        self.sums: Expr | None = None
         self.full = context.machine.vector_bytes // context.machine.element
         self.half = self.full // 2
         last = n.store[-1].bare if n.store else None
@@ -179,12 +179,14 @@ class _Maker:
 
     # ------------------------------------------------------------ two positions of the image
 
-    def image(self) -> list[Nest] | None:
-        """A weight gradient's nests: the sums for both positions, and what is made of them."""
+    def image(self, others: list[Nest]) -> list[Nest] | None:
+        """A weight gradient's sums for both positions, for others to read."""
         n, c = self.n, self.context
         if not self.fits or n.lane is None or not isinstance(n.body, Reduce) or n.body.op != "sum":
             return None
-        if any(a.bare is None for a in n.store):
+        if any(a.bare is None for a in n.store) or any(
+            e.tensor == n.target and e.pad is not None for m in others for e in m.accesses()
+        ):
             return None
         e = n.body
         for data, taps in orders(e.body):
@@ -204,10 +206,10 @@ class _Maker:
         return None
 
     def both(self, e: Reduce, data: Access, taps: Access, w: Window) -> list[Nest]:
+        """The nest of the sums for two positions; readers add what belongs together of them."""
         n, c = self.n, self.context
-        sums, whole = c.fresh(f"{n.target}ᴰ"), c.fresh(f"{n.target}ᴰΣ")
+        sums = c.fresh(f"{n.target}ᴰ")
         extents = {**n.extents, w.out: w.outs + 1, w.tap: w.taps // 2, self.v: self.full}
-        c.shapes[whole] = c.shapes[n.target]
         c.shapes[sums] = tuple(extents[a.bare or ""] for a in n.store)
         body = replaced(e, {data: _at(data, w.tap), taps: _at(taps, w.tap)})
         nest = replace(n, target=sums, body=body, extents=extents)
@@ -217,9 +219,19 @@ class _Maker:
                 for a in n.store), None)
             for q in (0, 1)
         )  # fmt: skip
-        self.names[n.target] = whole
-        loops = tuple(i for i in n.loops if any(i in a.names for a in n.store))
-        return [nest, Nest(whole, loops, n.store, add(first, second), n.extents)]
+        self.sums = add(first, second)
+        return [nest]
+
+    def read_by(self, m: Nest) -> Nest:
+        """Another nest, with the sums for both positions where it read the nest's results."""
+        if self.sums is None or self.n.target not in m.reads:
+            return m
+        values: dict[Expr, Expr] = {}
+        for e in m.accesses():
+            if e.tensor == self.n.target:
+                at = zip(self.n.store, positions(e), strict=True)
+                values[e] = substitute(self.sums, {a.bare or "": x for a, x in at})
+        return replace(m, body=replaced(m.body, values))
 
 
 _GONE = Index("·")  # stands where the sum stood
