@@ -72,20 +72,20 @@ class _Maker:
         if n.lane or n.spread or n.carry or n.sample is None or self.filled:
             return [n]
         (e,) = sums
-        best, cost = None, math.inf
-        for data, taps in orders(e.body):
-            found = self.windows(e, data, taps)
-            for some in itertools.chain.from_iterable(
-                itertools.combinations(found, k) for k in range(1, len(found) + 1)
-            ):
-                c = self.cost(e, found, some)
-                if c < cost:
-                    best, cost = (data, taps, some), c
-            if found:
-                cost_plain = self.plain(e, found)
-        if best is None or cost > GAIN * cost_plain or windows.suitable(n, self.context):
+        ways = [
+            (data, taps, found, some)
+            for data, taps in orders(e.body)
+            for found in [self.windows(e, data, taps)]
+            for k in range(1, len(found) + 1)
+            for some in itertools.combinations(found, k)
+        ]
+        costs = [self.cost(e, found, some) for *_, found, some in ways]
+        if not ways:
             return [n]
-        return self.made(e, *best)
+        data, taps, found, some = ways[costs.index(min(costs))]
+        if min(costs) > GAIN * self.plain(e, found) or windows.suitable(n, self.context):
+            return [n]
+        return self.made(e, data, taps, some)
 
     @property
     def filled(self) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, add, affine, bare
+from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, add, affine, bare, walk
 from chainrule.native.copies import fresh, renamed
 from chainrule.native.nest import RESULT, Nest, Transform, at, positions, replaced
 from chainrule.native.toom import Matrix, matrices
@@ -69,8 +69,7 @@ class _Maker:
             for m in self.results(n, s.reduce, _MARK, target, outs):
                 self.made.append(replace(m, guards=guards, group=self.group))
         else:
-            whole, after = self.collected(target)
-            others = [*after, *(renamed(m, {n.target: whole}) for m in others)]
+            others = self.collected(target, others)
         body = replaced(n.body, {s.taps: taps})
         self.made.append(replace(n, body=body, guards=guards, plain=True, group=self.group))
         return self.made, others
@@ -227,20 +226,46 @@ class _Maker:
             at_once=tuple(i for r in within for i in r.names),
         )  # fmt: skip
 
-    def collected(self, target: Access) -> tuple[str, list[Nest]]:
-        """What is summed over samples, plainly and by tiles, as a tensor; and its nests."""
+    def collected(self, target: Access, others: list[Nest]) -> list[Nest]:
+        """The others, reading what is summed over samples, plainly and by tiles; with its nests.
+
+        If one nest alone reads it, an update say, then that is where a tile's results are made.
+        """
         n, c = self.n, self.context
-        products, whole = c.fresh(f"{target.tensor}Σ"), c.fresh(f"{n.target}Σ")
-        c.shapes[products], c.shapes[whole] = c.shapes[target.tensor], c.shapes[n.target]
+        products = c.fresh(f"{target.tensor}Σ")
+        shape = c.shapes[products] = c.shapes[target.tensor]
         store = positions(target)
         loops = tuple(a.bare for a in store if a.bare is not None)
-        shape = c.shapes[products]
         extents = {a.bare: d for a, d in zip(store, shape, strict=True) if a.bare is not None}
         lanes = Nest(products, loops, store, target, extents)
         plain = Access(n.target, n.store, None)
-        both = Nest(whole, n.loops, n.store, plain, n.extents)
         there, outs = Access(products, store, None), [w.out for w in self.s.windows]
-        return whole, [lanes, *self.results(both, plain, add(plain, _MARK), there, outs)]
+        readers = [m for m in others if n.target in m.reads]
+        if len(readers) == 1 and (e := self.read_by(readers[0])) is not None:
+            (m,) = readers
+            names = {a.bare or "": x for a, x in zip(n.store, positions(e), strict=True)}
+            there = Access(products, tuple(a.at(names) for a in store), None)
+            made = self.results(m, e, add(e, _MARK), there, [names[i].bare or "" for i in outs])
+            k = others.index(m)
+            return [lanes, *others[:k], *made, *others[k + 1 :]]
+        whole = c.fresh(f"{n.target}Σ")
+        c.shapes[whole] = c.shapes[n.target]
+        both = Nest(whole, n.loops, n.store, plain, n.extents)
+        made = self.results(both, plain, add(plain, _MARK), there, outs)
+        return [lanes, *made, *(renamed(m, {n.target: whole}) for m in others)]
+
+    def read_by(self, m: Nest) -> Access | None:
+        """How a nest reads the results, if it does so once, at all of its own places."""
+        found = [e for e in m.accesses() if e.tensor == self.n.target]
+        special = m.lane or m.sample or m.spread or m.carry or m.transform or m.guards or m.plain
+        if len(found) != 1 or special or {self.p, self.t} & set(m.extents):
+            return None
+        (e,) = found
+        names = [a.bare for a in positions(e)]
+        alone = e.pad is None and None not in names and len(set(names)) == len(names)
+        sums = any(isinstance(x, Reduce) for x in walk(m.body))
+        placed = all(a.bare is not None for a in m.store)
+        return e if alone and placed and not sums and set(names) == set(m.loops) else None
 
 
 def _place(e: Access, name: str | None) -> int:
