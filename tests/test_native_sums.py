@@ -64,6 +64,13 @@ SUMS: dict[str, tuple[str, Shapes]] = {
         "y[b,k] = sum[c:64,q](w[c,q,k] * pad(x)[b,2*c-3,q])",
         {"w": (64, 200, 60), "x": (17, 128, 200)},
     ),
+    "one sum in three statements": (
+        "z[b] = sum[k](h[b,k]*sum[c](x[b,c]*w[c,k]))\n"
+        "s[b,j] = sum[i](x[b,i]*w[i,j])\n"
+        "r[j,b] = sum[i](x[b,i]*w[i,j])\n"
+        "t[c,b] = sum[i](x[i,c]*w[c,b])",
+        {"x": (12, 12), "w": (12, 12), "h": (12, 12)},
+    ),
     "a tensor called as a sum would be": (
         "g[c,k] = sum[b](x[b,c]*d[b,k])\ngΣ[b] = sum[c](x[b,c])",
         {"x": (30, 4), "d": (30, 5)},
@@ -127,3 +134,17 @@ def test_where_all_taps_are_side_by_side() -> None:
     found, expected = f(outputs=["δx"], **arrays)["δx"], p.run(**arrays)["δx"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.max(np.abs(expected)))
     assert "δxᴼ[" in f.source and "yᴼ[" not in f.source
+
+
+def test_one_sum_of_two_statements_is_computed_once() -> None:
+    p = Program(
+        "z[b] = sum[k](h[b,k]*sum[c](x[b,c]*w[c,k])) + u[b]\ns[b,j] = sum[i](x[b,i]*w[i,j])"
+    )
+    rng = np.random.default_rng(0)
+    sizes = {"x": (9, 5), "w": (5, 7), "h": (9, 7), "u": (9,)}
+    arrays = {t: rng.normal(size=sizes[t]) for t in p.inputs}
+    f = p.compile(cache=False, dtype="float64")
+    found, expected = f(**arrays), p.run(**arrays)
+    for t in "zs":
+        np.testing.assert_allclose(found[t], expected[t], rtol=0, atol=1e-12)
+    assert "z[b] = sum[k](h[b,k]*s[b,k]) + u[b]" in f.source

@@ -22,6 +22,7 @@ from chainrule.native.nest import Nest, positions
 from chainrule.native.overlap import overlapped
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
+from chainrule.native.shared import shared
 from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges
 from chainrule.system import System
@@ -125,7 +126,7 @@ class _Builder(Rewriter):
 
     def prepared(self) -> list[Nest]:
         """The nests, whatever the block."""
-        nests = [n for n in self.aliased(self.nests()) for n in self.factored(n)]
+        nests = [n for n in shared(self.aliased(self.nests())) for n in self.factored(n)]
         nests = [n for n in nests for n in self.collected(n)]
         nests = overlapped(self.inlined(nests), self)
         nests = [part for n in nests for part in residue_nests(n)]
