@@ -36,12 +36,14 @@ def shared(nests: Sequence[Nest]) -> list[Nest]:
                     values[e] = Access(n.target, axes, None)
             if values:
                 readers[m.target] = replace(m, body=replaced(m.body, values))
-        first = next((k for k, m in enumerate(made) if m.target in readers), len(made))
-        before = {m.target for m in made[:first]}
-        later = {m.target for m in made} - before
-        if readers and not later & set(n.reads) and sum(m.target == n.target for m in made) == 1:
-            rest = [readers.get(m.target, m) for m in made if m is not n]
-            made = [*rest[:first], n, *rest[first:]]
+        if not readers or sum(m.target == n.target for m in made) > 1:
+            continue
+        place = made.index(n)
+        first = min(k for k, m in enumerate(made) if m.target in readers)
+        between = {m.target for m in made[first:place]}
+        if not between & set(n.reads):
+            made = [readers.get(m.target, m) for m in made]
+            made.insert(min(first, place), made.pop(place))
     return made
 
 
