@@ -36,6 +36,7 @@ from chainrule.expr import (
     affine,
     bare,
     const,
+    factors_of,
     mul,
     power,
     rebuild,
@@ -294,6 +295,8 @@ def _solve(e: Expr, inner: Mapping[str, int], extents: dict[str, Extent]) -> Exp
     names = [n for n in e.names if n in inner]
     sums = []
     for rest in itertools.product(*(range(inner[n]) for n in names)):
+        if _always_outside(e.body, dict(zip(names, rest, strict=True)), inner):
+            continue
         values, renamed = {}, []
         for n, r in zip(names, rest, strict=True):
             d = inner[n]
@@ -311,6 +314,17 @@ def _solve(e: Expr, inner: Mapping[str, int], extents: dict[str, Extent]) -> Exp
         kept += [b for b in e.binders if b[0] not in inner]
         sums.append(Reduce("sum", tuple(kept), body) if kept else body)
     return add(*sums)
+
+
+def _always_outside(body: Expr, rest: Mapping[str, int], inner: Mapping[str, int]) -> bool:
+    """Whether a factor's position is a fraction in this class, so that no product counts."""
+    for e in factors_of(body):
+        for a in positions(e) if isinstance(e, Access) and e.pad is ZERO else ():
+            whole = all((c * inner.get(n, 1)).denominator == 1 for n, c in a.terms)
+            start = a.offset + sum(c * rest.get(n, 0) for n, c in a.terms)
+            if whole and start.denominator != 1:
+                return True
+    return False
 
 
 def _subscript(r: int) -> str:
