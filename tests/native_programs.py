@@ -70,6 +70,27 @@ PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
         {"x": (6, 5)},
         "y",
     ),
+    "a pool of every place": (
+        "y[b,i:6,j:6,k] = max[m:3,n:3](pad(x, -inf)[b,i+m-1,j+n-1,k])\n"
+        "E = sum[b,i,j,k](y[b,i,j,k]**2)",
+        {"x": (3, 6, 6, 3)},
+        "E",
+    ),
+    "a minimum of every place": (
+        "y[b,i:5,j:7,k] = min[m:3,n:3](pad(x, 2)[b,i+m-1,j+n-1,k])",
+        {"x": (2, 5, 7, 5)},
+        "y",
+    ),
+    "padded with minus one": (
+        "y[b,i:6,j:6] = sum[m,n,k](w[m,n,k] * pad(x, -1)[b,i+m-1,j+n-1,k])",
+        {"x": (3, 6, 6, 3), "w": (3, 3, 3)},
+        "y",
+    ),
+    "padded with a half, few results": (
+        "y[b,i:12,j:12,c] = sum[m,n,k](w[m,n,k,c] * pad(x, 1/2)[b,i+m-2,j+n-2,k])",
+        {"x": (9, 12, 12, 4), "w": (5, 5, 4, 3)},
+        "y",
+    ),
     "batch normalisation": (
         "μ[k] = mean[b](x[b,k])\n"
         "v[k] = mean[b]((x[b,k] - μ[k])**2)\n"

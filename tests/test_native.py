@@ -264,6 +264,21 @@ def test_after_a_fork() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_a_thread_compiles_after_the_main_one_has_ended() -> None:
+    code = (
+        "import threading, time, numpy as np, chainrule as cr\n"
+        "def work():\n"
+        "    threading.main_thread().join()\n"
+        "    p = cr.Program('y[b]=sum[l](w[l]*x[b,l])')\n"
+        "    print(p.compile(cache=False)(w=np.ones(3), x=np.ones((2, 3)))['y'])\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "[3. 3.]", done.stderr
+
+
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="names a processor of this kind")
 @pytest.mark.parametrize("cpu", ["x86-64", "x86-64-v3"])
 def test_on_lesser_processors(cpu: str) -> None:

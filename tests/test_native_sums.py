@@ -100,6 +100,22 @@ def test_an_empty_batch_first_does_not_matter() -> None:
         np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
+def test_an_infinity_around_an_image_makes_no_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where two neighbouring results could be summed at once."""
+    real = compile_.machine_for
+    monkeypatch.setattr(compile_, "machine_for", lambda dtype: replace(real(dtype), pairs=True))
+    p = Program(
+        "h[b,i:12,j:12,c] = sum[m,n,k](w[m,n,k,c] * pad(x, -inf)[b,i+m-1,j+n-1,k])\n"
+        "E[b] = sum[i,j,c](relu(h[b,i,j,c])*v[c])"
+    )
+    rng = np.random.default_rng(0)
+    half = real("float32").vector_bytes // 8
+    x, w = rng.normal(size=(8, 12, 12, 4)), np.abs(rng.normal(size=(3, 3, 4, half))) + 0.1
+    given = {"x": x, "w": w, "v": rng.normal(size=half)}
+    found, expected = p.compile(cache=False)(outputs=["E"], **given)["E"], p.run(**given)["E"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_an_infinity_beside_a_window_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two neighbouring results are summed at once, on any processor: each reads its own window."""
     real = compile_.machine_for

@@ -16,7 +16,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chainrule.expr import Access, Expr, Index, Mul, Reduce, add, affine, bare, substitute, walk
+from chainrule.expr import (
+    ZERO,
+    Access,
+    Expr,
+    Index,
+    Mul,
+    Reduce,
+    add,
+    affine,
+    bare,
+    substitute,
+    walk,
+)
 from chainrule.native.copies import NEW
 from chainrule.native.nest import Nest, at, positions, replaced
 from chainrule.native.windows import Window, orders, window
@@ -108,6 +120,8 @@ class _Maker:
         """A sum of data times taps, with the window along the results' last axis but one."""
         for data, taps in orders(e.body) if e.op == "sum" else ():
             if self.v in data.free or self.v not in taps.free or taps.pad is not None:
+                continue
+            if data.pad not in (None, ZERO):  # one result's taps of 0 would meet it
                 continue
             if any(len(x.terms) > 1 or not x.whole for x in positions(taps)):
                 continue

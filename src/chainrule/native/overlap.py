@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from chainrule.expr import Access, Affine, Expr, Mul, Reduce, affine, bare, walk
+from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, affine, bare, walk
 from chainrule.native import windows
 from chainrule.native.copies import fresh
 from chainrule.native.nest import Nest, positions, replaced
@@ -101,6 +101,8 @@ class _Maker:
         names = [a.bare for a in axes if a.terms or a.offset]
         if taps.pad is not None or None in names or len(set(names)) < len(names):
             return []
+        if data.pad not in (None, ZERO):  # outside there would be products, too
+            return []
         if self.v in data.free or self.v not in names or c.has_batch(taps.tensor):
             return []
         if not {*data.free, *taps.free} <= {*n.loops, *e.names}:
@@ -166,8 +168,9 @@ class _Maker:
 
     def made(self, e: Reduce, data: Access, taps: Access, some: tuple[_Window, ...]) -> list[Nest]:
         n, c = self.n, self.context
-        x = fresh("x", n.extents)
-        where = {w.axis: bare(fresh("p" + w.out, n.extents)) for w in some}
+        taken = {*n.extents, *c.shapes}
+        x, *at = (fresh(i, taken) for i in ("v", *"pqrstu"[: len(some)]))
+        where = {w.axis: bare(i) for w, i in zip(some, at, strict=True)}
         late = [w.tap for w in some]
         side = self.side_by_side(late)
         length = self.channels * math.prod(w.taps for w in some)

@@ -98,7 +98,7 @@ def _written_out(n: Nest) -> Nest:
     if t is None:
         return n
     axes = range(len(t.axes))
-    inner = [fresh(i, n.extents) for i in "rs"][: len(axes)]
+    inner = [fresh(i, _taken(n)) for i in "rs"][: len(axes)]
     where = list(positions(t.source))
     for (axis, step), i in zip(t.axes, inner, strict=True):
         where[axis] = affine([*where[axis].terms, (i, step)], where[axis].offset)
@@ -133,10 +133,14 @@ def _rows(n: Nest) -> dict[str, int]:
     """Indices for a tile's products, one for each axis, and how many values they have."""
     t = n.transform
     return (
-        {fresh(i, n.extents): len(t.matrix) for i, _ in zip("pq", t.axes, strict=False)}
+        {fresh(i, _taken(n)): len(t.matrix) for i, _ in zip("pq", t.axes, strict=False)}
         if t
         else {}
     )
+
+
+def _taken(n: Nest) -> set[str]:
+    return {*n.extents, *n.reads, n.target}
 
 
 def _name(t: Transform) -> str:

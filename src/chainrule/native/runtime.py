@@ -51,9 +51,9 @@ class Code:
 def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     """The module after LLVM's passes.
 
-    Vectors, unrolled loops and accumulators are in it already.  What is left is to fold addresses
-    and to compute once what is computed twice; the usual pipelines take four times as long, and
-    the code is no faster.
+    Vectors, unrolled loops and accumulators are in it already, and what is computed twice is rare.
+    What is left is to fold addresses; the usual pipelines take four times as long, and the code is
+    no faster.
     """
     machine = host.target_machine()
     parsed = llvm.parse_assembly(module)
@@ -63,7 +63,6 @@ def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
     passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()
     passes.add_instruction_combine_pass()
-    passes.add_new_gvn_pass()
     passes.add_loop_rotate_pass()
     passes.add_instruction_combine_pass()
     passes.run(parsed, builder)
@@ -72,11 +71,31 @@ def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
 
 def compiled(modules: Iterable[ir.Module]) -> list[bytes]:
     """Each module's object code.  LLVM is at one in a thread while the next is being written."""
-    from concurrent.futures import ThreadPoolExecutor  # only here: most programs are in the cache
+    texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    made: list[bytes] = []
+    failed: list[BaseException] = []
 
-    with ThreadPoolExecutor(1) as worker:
-        made = [worker.submit(_object_code, str(module)) for module in modules]
-        return [m.result() for m in made]
+    def work() -> None:
+        try:
+            while (text := texts.get()) is not None:
+                made.append(_object_code(text))
+        except BaseException as e:  # raised where the caller waits
+            failed.append(e)
+
+    worker = threading.Thread(target=work, daemon=True)
+    try:
+        worker.start()
+    except RuntimeError:  # the interpreter is about to end: no more threads
+        return [_object_code(str(module)) for module in modules]
+    try:
+        for module in modules:
+            texts.put(str(module))
+    finally:
+        texts.put(None)
+        worker.join()
+    if failed:
+        raise failed[0]
+    return made
 
 
 def _object_code(module: str) -> bytes:
