@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from chainrule import FormulaError, Program
-from chainrule.native import Trainer, compile_system
+from chainrule.native import Trainer, compile_system, runtime
 from native_check import check, native
 from native_programs import PROGRAMS, case
 
@@ -262,6 +264,32 @@ def test_after_a_fork() -> None:
         "assert ok and os.waitpid(child, 0)[1] == 0\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_an_interrupt_waits_for_the_compiler(monkeypatch: Any) -> None:
+    """A process that ended while LLVM is at work would crash."""
+    working: list[str] = []
+    real = runtime._object_code
+
+    def slow(text: str) -> bytes:
+        working.append(text)
+        _thread.interrupt_main()
+        time.sleep(0.3)
+        made = real(text)
+        working.pop()
+        return made
+
+    monkeypatch.setattr(runtime, "_object_code", slow)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    f = Program("y[i] = 2*x[i]").compile(cache=False)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            f(x=np.ones(3))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert not working
+    monkeypatch.undo()
+    assert f(x=np.ones(3))["y"].tolist() == [2, 2, 2]
 
 
 def test_a_thread_compiles_after_the_main_one_has_ended() -> None:

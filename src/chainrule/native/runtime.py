@@ -71,31 +71,54 @@ def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
 
 def compiled(modules: Iterable[ir.Module]) -> list[bytes]:
     """Each module's object code.  LLVM is at one in a thread while the next is being written."""
-    texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    made: list[bytes] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            while (text := texts.get()) is not None:
-                made.append(_object_code(text))
-        except BaseException as e:  # raised where the caller waits
-            failed.append(e)
-
-    worker = threading.Thread(target=work, daemon=True)
+    worker = _Compiler()
     try:
         worker.start()
     except RuntimeError:  # the interpreter is about to end: no more threads
         return [_object_code(str(module)) for module in modules]
     try:
         for module in modules:
-            texts.put(str(module))
+            worker.texts.put(str(module))
+    except BaseException:
+        worker.stops = True
+        raise
     finally:
-        texts.put(None)
-        worker.join()
-    if failed:
-        raise failed[0]
-    return made
+        worker.finish()
+    if worker.failed is not None:
+        raise worker.failed
+    return worker.made
+
+
+class _Compiler(threading.Thread):
+    """LLVM's thread: from modules as text to object code, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.made: list[bytes] = []
+        self.failed: BaseException | None = None
+        self.stops = False
+        self.ended = threading.Event()  # an interrupted join() takes a thread for one that ended
+
+    def run(self) -> None:
+        try:
+            while (text := self.texts.get()) is not None and not self.stops:
+                self.made.append(_object_code(text))
+        except BaseException as e:  # raised where the caller waits
+            self.failed = e
+        self.ended.set()
+
+    def finish(self) -> None:
+        """Wait for it, interrupted or not: a process that ends while LLVM is at work crashes."""
+        self.texts.put(None)
+        interrupt: KeyboardInterrupt | None = None
+        while not self.ended.is_set():
+            try:
+                self.ended.wait()
+            except KeyboardInterrupt as e:
+                interrupt, self.stops = e, True
+        if interrupt is not None:
+            raise interrupt
 
 
 def _object_code(module: str) -> bytes:
