@@ -277,7 +277,11 @@ def test_an_interrupt_ends_with_130() -> None:
         [sys.executable, "-m", "chainrule", "demo"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(cli_module.__file__).parents[1])},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(cli_module.__file__).parents[1]),
+            "CHAINRULE_CACHE": "off",  # it takes longer so
+        },
     )
     signal.signal(signal.SIGINT, handler)
     assert process.stdout is not None
