@@ -53,7 +53,7 @@ def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
 
     Vectors, unrolled loops and accumulators are in it already, and what is computed twice is rare.
     What is left is to fold addresses; the usual pipelines take four times as long, and the code is
-    no faster.
+    no faster.  (Not NewGVN, which could find the rest: LLVM 22's miscompiles tests of positions.)
     """
     machine = host.target_machine()
     parsed = llvm.parse_assembly(module)
