@@ -38,7 +38,7 @@ from chainrule.native.tiles import NEAR
 
 _IMAGE = 1 << 19  # bytes of a sample above which it is summed row by row
 _STEPS = 64  # terms of a sample's sum that outweigh reading and writing the result
-_FAR = 1 << 20  # weights, of which no core's own cache holds what it needs of them
+_FAR = 3 << 16  # weights, of which no core's own cache holds what it needs beside its data
 _PART = 1024  # terms of a dense layer's sum whose weights stay near
 _LANE_BYTES = 1 << 22  # a sum larger than this is not kept once for each lane
 
