@@ -294,7 +294,7 @@ def test_an_interrupt_waits_for_the_compiler(monkeypatch: Any) -> None:
 
 def test_a_thread_compiles_after_the_main_one_has_ended() -> None:
     code = (
-        "import threading, time, numpy as np, chainrule as cr\n"
+        "import threading, numpy as np, chainrule as cr\n"
         "def work():\n"
         "    threading.main_thread().join()\n"
         "    p = cr.Program('y[b]=sum[l](w[l]*x[b,l])')\n"

@@ -57,13 +57,18 @@ class Copies:
         self.buffers: dict[str, Buffer] = {}
         self.products: dict[Expr, str] = {}
         self.transforms: dict[object, str] = {}
-        self.groups: set[str] = set()
+        self.groups = 0
         self.local: set[str] = set()
         self.results: dict[str, str] = {}
 
     def fresh(self, name: str) -> str:
         """A name that no tensor has yet."""
         return fresh(name, self.shapes)
+
+    def new_group(self, n: Nest) -> str:
+        """A name for the nests in place of one, which run a few samples at a time."""
+        self.groups += 1
+        return f"{n.target} {self.groups - 1}"
 
     def whole(self, t: str) -> tuple[Access, dict[str, int | None]]:
         """A tensor at indices of its own, i0, i1, ..., and how many values these have."""

@@ -12,7 +12,7 @@ n' = n+q is what belongs to tap n.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from chainrule.expr import (
 )
 from chainrule.native.copies import NEW
 from chainrule.native.nest import Nest, at, positions, replaced
-from chainrule.native.windows import Window, orders, window
+from chainrule.native.windows import Window, only_there, orders, window
 
 if TYPE_CHECKING:
     from chainrule.native.copies import Copies
@@ -75,6 +75,13 @@ class _Maker:
         n = self.n
         plainly = not (n.transform or n.guards or n.plain or n.spread or n.carry)
         return plainly and self.half // 2 < self.size <= self.half and len(n.store) > 1
+
+    def windows(self, e: Reduce, data: Access, taps: Access) -> Iterator[Window]:
+        """The data's axes that are windows, whose indices stand nowhere else in it."""
+        for k, x in enumerate(positions(data)):
+            w = window(self.n, e, k, data, taps) if len(x.terms) == 2 else None
+            if w is not None and only_there(k, (w.out, w.tap), data):
+                yield w
 
     # ------------------------------------------------------------ two results
 
@@ -125,9 +132,8 @@ class _Maker:
                 continue
             if any(len(x.terms) > 1 or not x.whole for x in positions(taps)):
                 continue
-            for k, x in enumerate(positions(data)):
-                w = window(self.n, e, k, data, taps) if len(x.terms) == 2 else None
-                if w is not None and w.out == self.n.store[-2].bare and _once(w, data):
+            for w in self.windows(e, data, taps):
+                if w.out == self.n.store[-2].bare:
                     return e, data, taps, w
         return None
 
@@ -210,9 +216,8 @@ class _Maker:
             if len(axes) < 2 or axes[-1].bare != self.v or c.shapes[taps.tensor][-1] != self.size:
                 continue
             j = axes[-2].bare
-            for k, x in enumerate(positions(data)):
-                w = window(n, e, k, data, taps) if len(x.terms) == 2 else None
-                if w is None or w.tap != j or w.flipped or w.taps % 2 or not _once(w, data):
+            for w in self.windows(e, data, taps):
+                if w.tap != j or w.flipped or w.taps % 2:
                     continue
                 if sum(j in a.names for a in axes) > 1:
                     continue
@@ -249,12 +254,6 @@ class _Maker:
 
 
 _GONE = Index("·")  # stands where the sum stood
-
-
-def _once(w: Window, data: Access) -> bool:
-    """Whether the window's indices stand on this axis of the data only."""
-    rest = [i for k, a in enumerate(positions(data)) if k != w.axis for i in a.names]
-    return w.out not in rest and w.tap not in rest
 
 
 def _at(e: Access, j: str) -> Access:

@@ -57,12 +57,12 @@ def modules_of(layout: Layout, dtype: str, profile: bool = False) -> Iterator[ir
     named = {f"nest{k}": p for k, p in enumerate(layout.plans)}
     tiled = [name for name, p in named.items() if p.nest.transform]  # they share functions
     plain = [name for name, p in named.items() if not p.nest.transform]
-    for part in (tiled, *(plain[k : k + _PART] for k in range(0, len(plain), _PART))):
+    some = [plain[k : k + _PART] for k in range(0, len(plain), _PART)]
+    for part in [tiled, *some] if tiled else some:
         module = new()
         for name in part:
             NestFunction(module, layout, named[name], real, name).emit()
-        if part:
-            yield module
+        yield module
     module = new()
     functions = [declared_nest(module, layout, p, name) for name, p in named.items()]
     _Driver(module, layout, real, functions, profile).emit()

@@ -36,7 +36,6 @@ from chainrule.expr import (
     affine,
     bare,
     const,
-    factors_of,
     mul,
     power,
     rebuild,
@@ -295,13 +294,11 @@ def _solve(e: Expr, inner: Mapping[str, int], extents: dict[str, Extent]) -> Exp
     names = [n for n in e.names if n in inner]
     sums = []
     for rest in itertools.product(*(range(inner[n]) for n in names)):
-        if _always_outside(e.body, dict(zip(names, rest, strict=True)), inner):
-            continue
         values, renamed = {}, []
         for n, r in zip(names, rest, strict=True):
             d = inner[n]
             size = _class_size(extents[n], d, r)
-            new = f"{n}{_subscript(r)}"
+            new = f"{n}{subscript(r)}"
             extents[new] = size
             values[n] = affine([(new, d)] if size > 1 else [], r)
             renamed.append((new, size))
@@ -316,19 +313,9 @@ def _solve(e: Expr, inner: Mapping[str, int], extents: dict[str, Extent]) -> Exp
     return add(*sums)
 
 
-def _always_outside(body: Expr, rest: Mapping[str, int], inner: Mapping[str, int]) -> bool:
-    """Whether a factor's position is a fraction in this class, so that no product counts."""
-    for e in factors_of(body):
-        for a in positions(e) if isinstance(e, Access) and e.pad is ZERO else ():
-            whole = all((c * inner.get(n, 1)).denominator == 1 for n, c in a.terms)
-            start = a.offset + sum(c * rest.get(n, 0) for n, c in a.terms)
-            if whole and start.denominator != 1:
-                return True
-    return False
-
-
-def _subscript(r: int) -> str:
-    return "".join("₀₁₂₃₄₅₆₇₈₉"[int(c)] for c in str(r))
+def subscript(n: int) -> str:
+    """A number, small and below the line."""
+    return "".join("₀₁₂₃₄₅₆₇₈₉"[int(c)] for c in str(n))
 
 
 def _outside_if_fractional(e: Access) -> Expr:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chainrule.native.copies import Copies
 
 GAIN = 0.9  # of the plain sum's time: what takes longer is not worth it
-_ADDED = 1.0  # cycles to add one vector of products to the results
+_ADDED = 2.0  # multiply-adds that reading products and adding them to the results takes
 _LINE, _FAR_LINE = (
     4.0,
     16.0,
@@ -109,15 +109,12 @@ class _Maker:
             return []
         found = []
         for k, a in enumerate(positions(data)):
-            size = c.shapes[data.tensor][k]
-            outs = [i for i in a.names if i in n.loops and i not in taps.free]
-            inner = [i for i in a.names if i in e.names and i in taps.free]
-            if len(a.terms) != 2 or len(outs) != 1 or len(inner) != 1 or size is None:
+            size, pair = c.shapes[data.tensor][k], windows.meeting(n, e, a, taps)
+            if len(a.terms) != 2 or pair is None or size is None:
                 continue
-            (out,), (tap,) = outs, inner
-            rest = [i for q, x in enumerate(positions(data)) if q != k for i in x.names]
+            out, tap = pair
             d, t = n.extents[out], n.extents[tap]
-            if out in rest or tap in rest or d is None or t is None:
+            if not windows.only_there(k, pair, data) or d is None or t is None:
                 continue
             by, of = dict(a.terms)[out], dict(a.terms)[tap]
             places = (by * i + of * j + a.offset for i in range(d) for j in range(t))
@@ -148,7 +145,7 @@ class _Maker:
         places = n.values(free) * math.prod(w.outs for w in rest)
         size = places * where * -(-taps * self.channels * m.element // 64)
         line = _LINE if size * 64 < _NEAR_BYTES else _FAR_LINE
-        added = places * math.prod(w.inside for w in some) * self.cycles(self.channels) * 2
+        added = places * math.prod(w.inside for w in some) * self.cycles(self.channels)
         return steps * self.cycles(taps * self.channels) + size * line + added * _ADDED
 
     def others(self, e: Reduce, found: Sequence[_Window]) -> int:
@@ -187,8 +184,7 @@ class _Maker:
         name = c.fresh(f"{n.target}ᴼ")
         c.shapes[name] = tuple(extents[i] for i in loops)
         c.local.add(name)
-        group = f"{n.target} {len(c.groups)}"
-        c.groups.add(group)
+        group = c.new_group(n)
         made.append(Nest(name, loops, tuple(map(bare, loops)), body, extents, group=group))
 
         from_ = {new[w.out]: positions(data)[w.axis] for w in some}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from chainrule.expr import Access, Affine, Expr, Mul, Reduce, affine, bare, walk
 from chainrule.native.copies import fresh
 from chainrule.native.kernel import tensors_of
+from chainrule.native.loops import subscript
 from chainrule.native.nest import RESULT, Nest, Transform, positions, replaced
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import Layout
@@ -132,11 +133,8 @@ def _written_out(n: Nest) -> Nest:
 def _rows(n: Nest) -> dict[str, int]:
     """Indices for a tile's products, one for each axis, and how many values they have."""
     t = n.transform
-    return (
-        {fresh(i, _taken(n)): len(t.matrix) for i, _ in zip("pq", t.axes, strict=False)}
-        if t
-        else {}
-    )
+    names = "pq"[: len(t.axes)] if t else ""
+    return {fresh(i, _taken(n)): len(t.matrix) for i in names if t}
 
 
 def _taken(n: Nest) -> set[str]:
@@ -145,9 +143,7 @@ def _taken(n: Nest) -> set[str]:
 
 def _name(t: Transform) -> str:
     """A matrix's name with its size: one letter serves several."""
-    return t.name + "".join(
-        "₀₁₂₃₄₅₆₇₈₉"[int(d)] for n in (len(t.matrix), len(t.matrix[0])) for d in str(n)
-    )
+    return t.name + subscript(len(t.matrix)) + subscript(len(t.matrix[0]))
 
 
 def _matrices(layout: Layout) -> dict[str, Matrix]:

@@ -152,18 +152,29 @@ def _plain(axes: Iterable[Affine]) -> bool:
 def window(n: Nest, e: Reduce, axis: int, data: Access, taps: Access) -> Window | None:
     """An axis of the data as a window: where an index of results and one of taps are added."""
     a = positions(data)[axis]
-    c = dict(a.terms)
-    outs = [i for i in c if i in n.loops and i not in taps.free]
-    inner = [i for i in c if i in e.names and i in taps.free]
-    if len(outs) != 1 or len(inner) != 1 or not a.whole:
+    found = meeting(n, e, a, taps)
+    if found is None or not a.whole:
         return None
-    (out,), (tap,) = outs, inner
-    size, length = n.extents[out], n.extents[tap]
+    out, tap = found
+    c, size, length = dict(a.terms), n.extents[out], n.extents[tap]
     if c[out] != 1 or c[tap] not in (1, -1) or size is None or length is None:
         return None
     flipped = c[tap] < 0
     offset = int(a.offset) - (length - 1 if flipped else 0)
     return Window(out, tap, size, length, offset, flipped, axis)
+
+
+def meeting(n: Nest, e: Reduce, a: Affine, taps: Access) -> tuple[str, str] | None:
+    """The results' index and the taps' that an axis of the data adds, if it has one of each."""
+    outs = [i for i in a.names if i in n.loops and i not in taps.free]
+    inner = [i for i in a.names if i in e.names and i in taps.free]
+    return (outs[0], inner[0]) if len(outs) == 1 and len(inner) == 1 else None
+
+
+def only_there(axis: int, indices: Iterable[str], data: Access) -> bool:
+    """Whether indices stand on this axis of the data, and on no other."""
+    rest = {i for k, a in enumerate(positions(data)) if k != axis for i in a.names}
+    return rest.isdisjoint(indices)
 
 
 # ---------------------------------------------------------------- what they take

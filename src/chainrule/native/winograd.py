@@ -55,8 +55,7 @@ class _Maker:
         self.a, self.b, self.g = matrices(*sizes)
         self.products = s.n ** len(s.windows)
         self.p, self.t = fresh("p", n.extents), fresh("t", n.extents)
-        self.group = f"{n.target} {len(context.groups)}"
-        context.groups.add(self.group)
+        self.group = context.new_group(n)
         self.made: list[Nest] = []
 
     def make(self, others: list[Nest]) -> tuple[list[Nest], list[Nest]]:
