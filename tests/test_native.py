@@ -14,6 +14,7 @@ import pytest
 
 from chainrule import FormulaError, Program
 from chainrule.native import Trainer, compile_system, runtime
+from chainrule.native.outline import outline, packed, unpacked
 from native_check import check, native
 from native_programs import PROGRAMS, case
 
@@ -342,12 +343,33 @@ def test_code_comes_back_from_the_cache(tmp_path: Any, monkeypatch: Any) -> None
     first = compile_system(DENSE.system)(**given)["y"]
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
 
-    def never(*_: Any) -> bytes:
-        raise AssertionError("compiled again")
+    with monkeypatch.context() as m:
 
-    monkeypatch.setattr("chainrule.native.runtime.compiled", never)
-    again = compile_system(DENSE.system)(**given)["y"]
-    assert again.tobytes() == first.tobytes()
+        def never(*_: Any) -> Any:
+            raise AssertionError("made again")
+
+        m.setattr("chainrule.native.runtime.compiled", never)
+        m.setattr("chainrule.native.runtime.layout", never)
+        f = compile_system(DENSE.system)
+        assert f(**given)["y"].tobytes() == first.tobytes()
+    assert "for b" in f.source  # laid out when somebody asks
+    compile_system(DENSE.system, winograd=False)(**given)
+    compile_system(DENSE.system)(**{**given, "w": np.ones((4, 5))})
+    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 3
+
+
+def test_an_outline_comes_back_as_it_was() -> None:
+    rng = np.random.default_rng(0)
+    program = Program(CNN)
+    trainer = Trainer(program.expanded.system, cnn_state(rng), written=program.system, cache=False)
+    trainer.run(cnn_data(rng, 64))
+    (instance,) = trainer._instances.values()
+    kept, objects = unpacked(packed(instance.outline, [b"code", b"", b"more"]))
+    assert objects == [b"code", b"", b"more"]
+    assert kept == instance.outline == outline(instance.code.layout)
+    owners = [{t for t in o.buffers if o.buffers[t] is o.buffers["w"]}
+              for o in (kept, instance.outline)]  # fmt: skip
+    assert owners[0] == owners[1] != {"w"}  # the new weights are in the old ones' place
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")

@@ -15,8 +15,8 @@ from chainrule.given import numbers
 from chainrule.native import cache, host, memory, report
 from chainrule.native.driver import modules_of
 from chainrule.native.loops import batch_axes
-from chainrule.native.runtime import Code, Instance, address_of, multiply_adds, optimised
-from chainrule.native.stages import Layout, block_of, description, layout
+from chainrule.native.request import Request
+from chainrule.native.runtime import Code, Instance, address_of, optimised
 from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges, Shape, numeric
 from chainrule.system import System
@@ -24,8 +24,6 @@ from chainrule.system import System
 Array = NDArray[Any]
 DTYPES = ("float32", "float64")
 _SMALL = 1 << 12  # bytes: arrays below are copied in, which costs less than asking where they are
-_FEW_ROWS = 2  # fewer samples than this, each much work, are split up inside
-_WORTH_SPLITTING = 20_000_000  # multiply-adds of a sample
 _PROFILE_CALLS = 20
 WORTH_THREADS = 3_000_000  # multiply-adds of a call: waking a thread takes as long
 
@@ -64,11 +62,11 @@ def check_threads(threads: Any) -> int:
     return int(threads)
 
 
-def code_for(made: Layout, dtype: str, use_cache: bool) -> Code:
-    """Machine code for a layout: from the cache on disk, or made and put there."""
-    key = cache.key(description(made), dtype)
+def code_for(request: Request, dtype: str, use_cache: bool) -> Code:
+    """Machine code for a request: from the cache on disk, or made and put there."""
+    key = cache.key(request.text, dtype)
     blob = cache.load(key) if use_cache else None
-    code = Code(made, dtype, blob)
+    code = Code(request, dtype, blob)
     if use_cache and blob is None:
         cache.store(key, code.blob)
     return code
@@ -125,7 +123,7 @@ class Compiled:
         self._latest: Code | None = None
         self._recent: _Call | None = None
         self._calls: dict[Any, _Call] = {}
-        self._codes: dict[Any, Code] = {}
+        self._codes: dict[str, Code] = {}
 
     def __call__(
         self, /, *, outputs: Sequence[str] | None = None, **arrays: Any
@@ -178,15 +176,16 @@ class Compiled:
         if not arrays:
             return report.report(self._code.layout)
         self(**arrays)
-        code = Code(self._code.layout, self.dtype, profile=True)
+        code = Code(self._code.request, self.dtype, profile=True)
         given = [numbers(t, arrays[t]) for t in self._inputs]
         ranges = numeric(
             self.system, dict(zip(self._inputs, (a.shape for a in given), strict=True))
         )
-        call = _Call(self, code, self.threads, self._rows(given), ranges.shapes, code.layout.wanted)
+        wanted = code.request.wanted
+        call = _Call(self, code, self.threads, self._rows(given), ranges.shapes, wanted)
         for _ in range(_PROFILE_CALLS):
             call.run(given)
-        return report.report(code.layout, list(call.instance.profile)[: call.instance.count])
+        return report.report(code.layout, list(call.instance.profile)[: code.outline.nests])
 
     @property
     def _code(self) -> Code:
@@ -238,23 +237,19 @@ class Compiled:
         self, ranges: Ranges, shapes: dict[str, Shape], integers: frozenset[str],
         names: tuple[str, ...],
     ) -> _Call:  # fmt: skip
-        batch = self._batch
-        fixed = tuple(
-            (t, ("batch", *s[1:]) if batch and t in batch else s) for t, s in shapes.items()
-        )
-        rows = next((shapes[t][0] for t, first in (batch or {}).items() if first), 1)
-        few = rows if rows < _FEW_ROWS else -1
-        key = (fixed, integers, names, block_of(rows), few)
-        code = self._codes.get(key)
+        batch = self._batch or {}
+        rows = next((shapes[t][0] for t, first in batch.items() if first), 1)
+        request = Request(
+            self.system, ranges, batch, names, integers, machine_for(self.dtype), rows,
+            winograd=self.winograd,
+        )  # fmt: skip
+        code = self._codes.get(request.text)
         if code is None:
-            given = (names, integers, machine_for(self.dtype))
-            made = layout(self.system, ranges, batch, *given, rows=rows, winograd=self.winograd)
-            if 0 < rows < _FEW_ROWS and multiply_adds(made, 1) >= _WORTH_SPLITTING:
-                made = layout(self.system, ranges, None, *given, winograd=self.winograd)
-            code = self._codes[key] = code_for(made, self.dtype, self.cache)
+            code = self._codes[request.text] = code_for(request, self.dtype, self.cache)
         self._latest = code
-        threads = self.threads if multiply_adds(code.layout, rows) >= WORTH_THREADS else 1
-        if rows <= code.layout.block and not any(s.shared for s in code.layout.stages):
+        outline = code.outline
+        threads = self.threads if outline.multiply_adds(rows) >= WORTH_THREADS else 1
+        if rows <= outline.block and not outline.shared_out:
             threads = 1  # there is one block only
         return _Call(self, code, threads, rows, ranges.shapes, names)
 
@@ -274,7 +269,7 @@ class _Call:
         self.instance = Instance(code, threads)
         self.instance.place_rows(rows)
         self.instance.set(step=0, stop=1, rows=rows, batch=rows)
-        made = code.layout.buffers
+        made = code.outline.buffers
         self.real = np.dtype(owner.dtype)
         self.inputs: list[tuple[int, int, Array | None, Any, Shape]] = []
         self.seen: list[Callable[[], Any]] = [_nobody] * len(owner._inputs)
@@ -291,7 +286,7 @@ class _Call:
             self.inputs.append((k, b.slot, stage, dtype, shape))
         self.results: list[tuple[str, int, Array | None, Shape]] = []
         for t in names:
-            b = made[code.layout.results[t]]
+            b = made[code.outline.results[t]]
             size = int(np.prod(shapes[t], dtype=np.int64)) * self.real.itemsize
             stage = memory.new_array(shapes[t], self.real) if size <= _SMALL else None
             if stage is not None:

@@ -25,13 +25,10 @@ from chainrule.expr import (
 from chainrule.native.borders import COPY_USES, pieces, uses
 from chainrule.native.memory import Buffer, spread
 from chainrule.native.nest import Nest, at, positions, replaced
+from chainrule.native.request import SHARES, Request
 from chainrule.native.schedule import Plan, plan, settle, with_methods
-from chainrule.native.tiles import Machine
-from chainrule.ranges import Ranges
-from chainrule.system import System
 
 NEW = "⁺"
-SHARES = 2  # blocks that a batch has at least, so that several threads find work
 _PANEL = "ₚ"
 _NEAR_SETS = 1024  # bytes: places that far apart share a sixteenth of the sets of a cache
 _PANEL_USES = 16  # results that read one weight, below which putting panels together does not pay
@@ -42,18 +39,15 @@ Shape = tuple[int | None, ...]
 class Copies:
     """What nests are made from; `shapes` grows with the tensors that they make."""
 
-    def __init__(
-        self, system: System, ranges: Ranges, batch: Mapping[str, bool], wanted: Sequence[str],
-        integers: frozenset[str], machine: Machine, train: bool, rows: int,
-        winograd: bool,
-    ) -> None:  # fmt: skip
-        self.system, self.ranges, self.batch = system, ranges, batch
-        self.wanted, self.integers, self.machine = tuple(wanted), integers, machine
-        self.block, self.train, self.rows, self.winograd = 1, train, rows, winograd
+    def __init__(self, request: Request) -> None:
+        self.system, self.ranges, self.batch = request.system, request.ranges, request.batch
+        self.wanted, self.integers, self.machine = request.wanted, request.integers, request.machine
+        self.train, self.winograd = request.train, request.winograd
+        self.block, self.rows = 1, request.least
         self.shapes: dict[str, Shape] = {
-            t: (None, *s[1:]) if t in batch else s for t, s in ranges.shapes.items()
+            t: (None, *s[1:]) if t in self.batch else s for t, s in self.ranges.shapes.items()
         }
-        self.inputs = set(system.inputs)
+        self.inputs = set(self.system.inputs)
         self.buffers: dict[str, Buffer] = {}
         self.products: dict[Expr, str] = {}
         self.transforms: dict[object, str] = {}

@@ -8,7 +8,7 @@ thread it is that runs it; so no result depends on the number of threads.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from llvmlite import ir
 
@@ -69,9 +69,9 @@ def modules_of(layout: Layout, dtype: str, profile: bool = False) -> Iterator[ir
     yield module
 
 
-def slots(layout: Layout) -> int:
+def slots(buffers: Mapping[str, Buffer]) -> int:
     """Entries of a thread's table of addresses."""
-    return max((b.slot for b in layout.buffers.values()), default=0) + 1
+    return max((b.slot for b in buffers.values()), default=0) + 1
 
 
 class _Driver:
@@ -94,7 +94,7 @@ class _Driver:
         for k, name in enumerate(CALL):
             place = b.gep(call, [self.constant(k)], source_etype=I64)
             a[name] = b.load(place, typ=PTR if k < _POINTERS else I64)
-        own = b.mul(thread, self.constant(slots(self.layout)))
+        own = b.mul(thread, self.constant(slots(self.layout.buffers)))
         a["table"] = b.gep(a["tables"], [own], source_etype=I64)
         self.a = a
         # of an evaluator, the driver needs its loops only
@@ -183,7 +183,7 @@ class _Driver:
         lane = b.atomic_rmw("add", ticket, c(1), "monotonic")
         b.cbranch(b.icmp_signed("<", lane, values["lanes"]), work, done)
         b.position_at_end(work)
-        offset = b.mul(lane, c(stage.lane_bytes))
+        offset = b.mul(lane, c(self.layout.lane_bytes))
         if stage.lane_bytes:
             self.clear(stage, offset)
 
@@ -245,7 +245,7 @@ class _Driver:
         first = next(
             buffer for p in stage.samples
             if (buffer := self.layout.buffers[p.nest.target]).place == "lanes"
-            and buffer.lane_offset == 0
+            and buffer.lane_offset == stage.lane_start
         )  # fmt: skip
         start = b.gep(self.address(first), [offset], source_etype=_I8)
         kinds = [PTR, _I8, I64, ir.IntType(1)]

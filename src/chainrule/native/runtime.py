@@ -9,11 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
-import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -21,8 +20,9 @@ from llvmlite import ir
 from chainrule.native import host, memory
 from chainrule.native.driver import CALL, SYNC_BYTES, modules_of, slots
 from chainrule.native.memory import Buffer, address_of
-from chainrule.native.stages import LANES, Layout
-from chainrule.native.tiles import main_sum
+from chainrule.native.outline import outline, packed, unpacked
+from chainrule.native.request import Request
+from chainrule.native.stages import LANES, Layout, layout
 
 _RUN = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 APART = False  # for tests: no two buffers share memory, so that each can stand before a guard page
@@ -30,22 +30,33 @@ _SLACK = 0  # elements behind each buffer that may be touched: none
 
 
 class Code:
-    """Machine code of one program for given sizes; `run(call, thread)` starts it."""
+    """Machine code for a request; `run(call, thread)` starts it.
+
+    It is made, or, with a blob, what was made before is loaded.  `outline` says all that running
+    it takes; `layout` shows its nests.
+    """
 
     def __init__(
-        self, layout: Layout, dtype: str, blob: bytes | None = None, profile: bool = False
+        self, request: Request, dtype: str, blob: bytes | None = None, profile: bool = False
     ) -> None:
-        self.layout, self.dtype = layout, dtype
+        self.request, self.dtype = request, dtype
         if blob is None:
-            blob = joined(compiled(modules_of(layout, dtype, profile)))
+            objects = compiled(modules_of(self.layout, dtype, profile))
+            blob = packed(outline(self.layout), objects)
         self.blob = blob
+        self.outline, objects = unpacked(blob)
         host.target()
         backing = llvm.parse_assembly("")
         self.engine = llvm.create_mcjit_compiler(backing, host.target_machine())
-        for part in parts(blob):
+        for part in objects:
             self.engine.add_object_file(llvm.ObjectFileRef.from_data(part))
         self.engine.finalize_object()
         self.run = _RUN(self.engine.get_function_address("run"))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The nests; code that was loaded has them laid out only when somebody looks."""
+        return layout(self.request)
 
 
 def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
@@ -126,24 +137,6 @@ def _object_code(module: str) -> bytes:
     return bytes(machine.emit_object(parsed))
 
 
-_LENGTH = struct.Struct("<Q")
-
-
-def joined(objects: Iterable[bytes]) -> bytes:
-    """Object files one behind the other, each after its length."""
-    return b"".join(_LENGTH.pack(len(o)) + o for o in objects)
-
-
-def parts(blob: bytes) -> Iterator[bytes]:
-    """The object files in that."""
-    start = 0
-    while start < len(blob):
-        (n,) = _LENGTH.unpack_from(blob, start)
-        start += _LENGTH.size
-        yield blob[start : start + n]
-        start += n
-
-
 # ---------------------------------------------------------------- threads
 
 
@@ -218,11 +211,11 @@ class Instance:
 
     def __init__(self, code: Code, threads: int) -> None:
         self.code, self.threads = code, threads
-        self.layout = code.layout
+        self.outline = code.outline
         self.by_place: dict[str, list[Buffer]] = {}
-        for b in {id(b): b for b in self.layout.buffers.values()}.values():
+        for b in {b.slot: b for b in self.outline.buffers.values()}.values():
             self.by_place.setdefault(b.place, []).append(b)
-        self.slots = slots(self.layout)
+        self.slots = slots(self.outline.buffers)
         self.tables = (ctypes.c_int64 * (self.slots * threads))()
         self.call = (ctypes.c_int64 * len(CALL))()
         self.kept: list[object] = []
@@ -231,9 +224,9 @@ class Instance:
         (sync,), kept = memory.allocate([SYNC_BYTES])
         self.kept.append(kept)
         self.set(tables=ctypes.addressof(self.tables), sync=sync, rest=_REST, threads=threads)
-        self.count = sum(1 for _ in self.layout.plans)
         # cycles in each nest, in all and the fewest of a call
-        self.profile = (ctypes.c_int64 * (2 * self.count))(*[0] * self.count, *[-1] * self.count)
+        count = self.outline.nests
+        self.profile = (ctypes.c_int64 * (2 * count))(*[0] * count, *[-1] * count)
         self.set(profile=ctypes.addressof(self.profile))
         self.place_static()
         self.address = ctypes.addressof(self.call)
@@ -254,18 +247,15 @@ class Instance:
         self.kept.append(kept)
         for b, address in zip(shared, addresses, strict=True):
             self.point(b.slot, address)
-        for stage in self.layout.stages:
-            lanes = {id(b): b for p in stage.samples
-                     if (b := self.layout.buffers[p.nest.target]).place == "lanes"}  # fmt: skip
-            if lanes:
-                size = stage.lane_bytes * LANES + _SLACK * self.layout.machine.element
-                (start,), kept = memory.allocate([size])
-                self.kept.append(kept)
-                for b in lanes.values():
-                    self.point(b.slot, start + b.lane_offset)
+        if lanes := self.by_place.get("lanes"):
+            size = self.outline.lane_bytes * LANES + _SLACK * lanes[0].element
+            (start,), kept = memory.allocate([size])
+            self.kept.append(kept)
+            for b in lanes:
+                self.point(b.slot, start + b.lane_offset)
         own = self.by_place.get("block", [])
         for thread in range(self.threads):
-            addresses, kept = memory.allocate([b.bytes(self.layout.block, _SLACK) for b in own])
+            addresses, kept = memory.allocate([b.bytes(self.outline.block, _SLACK) for b in own])
             self.kept.append(kept)
             for b, address in zip(own, addresses, strict=True):
                 self.point(b.slot, address, thread)
@@ -297,17 +287,4 @@ class Instance:
         _pool.run(self)
 
 
-def multiply_adds(layout: Layout, rows: int) -> int:
-    """Products summed in one step, roughly: what decides whether more threads are worth it."""
-    total = 0
-    for p in layout.plans:
-        work = main_sum(p.nest, None, 1)
-        points = 1
-        for n in p.nest.loops:
-            points *= p.nest.extents[n] or 1
-        times = rows if p.nest.sample or None in p.nest.extents.values() else 1
-        total += points * times * (work.steps if work else 2)
-    return total
-
-
-__all__: Sequence[str] = ["Code", "Instance", "address_of", "compiled", "multiply_adds"]
+__all__: Sequence[str] = ["Code", "Instance", "address_of", "compiled"]

@@ -10,26 +10,25 @@ what it sums (a dense layer's weight gradient), computed from the whole batch in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
-from chainrule.native.copies import NEW, SHARES
+from chainrule.native.copies import NEW
 from chainrule.native.doubled import doubled
 from chainrule.native.loops import residue_nests
 from chainrule.native.memory import ALIGNMENT, Buffer, spread
 from chainrule.native.nest import Nest, positions
 from chainrule.native.overlap import overlapped
+from chainrule.native.request import Request
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.shared import shared
-from chainrule.native.tiles import Machine
-from chainrule.ranges import Ranges
-from chainrule.system import System
+from chainrule.native.tiles import Machine, main_sum
 
 LANES = 16
 _CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
-_BLOCKS = (8, 4, 2, 1)
+_WORTH_SPLITTING = 20_000_000  # multiply-adds of a single sample, for threads to share
 _GROUP = 5 << 17  # bytes of what a group of nests alone reads: they stay in the second level
 
 
@@ -39,6 +38,7 @@ class Stage:
 
     samples: list[Plan] = field(default_factory=list)
     shared: list[Plan] = field(default_factory=list)
+    lane_start: int = 0  # where a lane's partial sums of this stage are, and what they take
     lane_bytes: int = 0
 
 
@@ -53,11 +53,7 @@ class Layout:
     results: dict[str, str]  # wanted tensor -> the buffer that holds it at the end
     objective: str | None = None
     groups: dict[str, int] = field(default_factory=dict)  # of nests -> samples at a time
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """The results."""
-        return tuple(self.results)
+    lane_bytes: int = 0
 
     @property
     def plans(self) -> Iterable[Plan]:
@@ -66,59 +62,34 @@ class Layout:
             yield from stage.samples
             yield from stage.shared
 
-
-def description(made: Layout) -> str:
-    """All that the machine code depends on, as text."""
-    parts = [f"{made.block} {made.machine} {made.objective} {made.results} {made.groups}"]
-    for b in made.buffers.values():
-        parts.append(repr(b))
-    for k, stage in enumerate(made.stages):
-        parts.append(f"stage {k} {stage.lane_bytes}")
-        for p in (q for head in (*stage.samples, *stage.shared) for q in head.all):
-            n = p.nest
-            methods = [(str(e), k, m) for (e, k), m in p.methods.items()]
-            parts.append(
-                f"{n.target}{n.store} {n.loops} {n.lane} {n.spread} {n.body} {dict(n.extents)} "
-                f"{n.transform} {n.products} {n.at_once} {n.guards} {n.plain} {n.group} {n.carry} "
-                f"{p.order} {dict(p.tile)} {p.vector} {p.width} {methods} {len(p.others)}"
-            )
-    return "\n".join(parts)
+    @property
+    def work(self) -> tuple[int, int]:
+        """Products summed, roughly: in a step, and for each row besides."""
+        step = row = 0
+        for p in self.plans:
+            summed = main_sum(p.nest, None, 1)
+            work = p.nest.values(p.nest.loops) * (summed.steps if summed else 2)
+            if p.nest.sample or None in p.nest.extents.values():
+                row += work
+            else:
+                step += work
+        return step, row
 
 
-def layout(
-    system: System, ranges: Ranges, batch: Mapping[str, bool] | None, wanted: Sequence[str],
-    integers: frozenset[str], machine: Machine, *, train: bool = False,
-    objective: str | None = None, rows: int = max(_BLOCKS) * SHARES, winograd: bool = True,
-) -> Layout:  # fmt: skip
-    """Nests, stages and buffers for the wanted results, best for batches of `rows` or more.
-
-    With `train`, updates go back to the tensors they update, and the batch's rows come in an
-    order that is given at run time.
-    """
-    blocks = _blocks(rows) if batch else (1,)
-    # the code serves all numbers of rows with the same blocks, so it must not depend on more
-    least = blocks[0] * SHARES if batch and rows > 1 else 1
-    builder = _Builder(
-        system, ranges, batch or {}, wanted, integers, machine, train, least, winograd
-    )
+def layout(request: Request) -> Layout:
+    """Nests, stages and buffers for what is wanted."""
+    builder = _Builder(request)
     nests = builder.prepared()
-    for block in blocks:
-        if block != blocks[-1] and builder.sample_bytes(nests) * block > 2 * _CACHE:
+    for block in request.blocks:
+        if block != request.blocks[-1] and builder.sample_bytes(nests) * block > 2 * _CACHE:
             continue  # most of it will have to be in a block
-        made = builder.build(nests, block, objective)
-        rows = sum(b.bytes(block) for b in made.buffers.values() if b.place == "block")
-        if rows <= _CACHE:
+        made = builder.build(nests, block, request.objective)
+        size = sum(b.bytes(block) for b in made.buffers.values() if b.place == "block")
+        if size <= _CACHE:
             break
+    if request.single and not request.train and made.work[1] >= _WORTH_SPLITTING:
+        return layout(replace(request, batch={}))
     return made
-
-
-def block_of(rows: int) -> int:
-    """The largest block that a batch of so many rows is cut into."""
-    return _blocks(rows)[0]
-
-
-def _blocks(rows: int) -> tuple[int, ...]:
-    return tuple(b for b in _BLOCKS if b * SHARES <= rows) or (1,)
 
 
 class _Builder(Rewriter):
@@ -163,8 +134,8 @@ class _Builder(Rewriter):
         for stage in stages:
             stage.samples = fused(stage.samples)
             stage.shared = fused(stage.shared)
-        self.set_lanes(stages)
         made = Layout(stages, self.buffers, self.block, self.machine, self.results, objective)
+        made.lane_bytes = self.set_lanes(stages)
         made.groups = self.grouped(stages)
         return made
 
@@ -350,12 +321,16 @@ class _Builder(Rewriter):
                     width = self.machine.width(n)
                     b.padded = spread(-(-n // width) * width if width > 1 else n, b.element)
 
-    def set_lanes(self, stages: list[Stage]) -> None:
+    def set_lanes(self, stages: list[Stage]) -> int:
+        """Where each stage's partial sums are in a lane; the bytes of one."""
+        size, placed = 0, {}
         for stage in stages:
-            placed = {id(b): b for p in stage.samples
-                      if (b := self.buffers[p.nest.target]).place == "lanes"}  # fmt: skip
-            for b in placed.values():
-                b.lane_offset = stage.lane_bytes
-                stage.lane_bytes += -(-b.bytes(1) // 64) * 64
-            for b in placed.values():
-                b.lane_bytes = stage.lane_bytes
+            stage.lane_start = size
+            for b in (self.buffers[p.nest.target] for p in stage.samples):
+                if b.place == "lanes" and id(b) not in placed:
+                    placed[id(b)], b.lane_offset = b, size
+                    size += -(-b.bytes(1) // ALIGNMENT) * ALIGNMENT
+            stage.lane_bytes = size - stage.lane_start
+        for b in placed.values():
+            b.lane_bytes = size
+        return size

@@ -22,8 +22,8 @@ from chainrule.native.compile import (
     machine_for,
 )
 from chainrule.native.loops import batch_axes
-from chainrule.native.runtime import Instance, address_of, multiply_adds
-from chainrule.native.stages import block_of, layout
+from chainrule.native.request import Request, blocks
+from chainrule.native.runtime import Instance, address_of
 from chainrule.system import System
 
 Array = NDArray[Any]
@@ -115,8 +115,8 @@ class Trainer:
         with self._lock:
             instance = self._instance(arrays, min(int(batch_size), len(picked)))
             for t, a in arrays.items():
-                if t in instance.layout.buffers:
-                    instance.point(instance.layout.buffers[t].slot, address_of(a))
+                if t in instance.outline.buffers:
+                    instance.point(instance.outline.buffers[t].slot, address_of(a))
             instance.set(
                 order=address_of(picked),
                 losses=address_of(losses),
@@ -175,7 +175,7 @@ class Trainer:
     def _instance(self, arrays: Mapping[str, Array], rows: int) -> Instance:
         integers = frozenset(t for t, a in arrays.items() if a.dtype.kind == "i")
         shapes_key = tuple((t, a.shape[1:]) for t, a in arrays.items())
-        key = shapes_key, integers, block_of(rows), rows > 1
+        key = shapes_key, integers, blocks(rows), rows > 1
         instance = self._instances.get(key)
         if instance is None:
             shapes = {t: (rows, *a.shape[1:]) for t, a in arrays.items()}
@@ -183,13 +183,13 @@ class Trainer:
             ranges = checked_ranges(self.system, self._written, shapes)
             wanted = [t for t in self.system.outputs if t in self.system.updates]
             wanted += [self.objective] if self.objective is not None else []
-            made = layout(
-                self.system, ranges, self._batch, wanted, integers,
-                machine_for(str(self.dtype)), train=True, objective=self.objective, rows=rows,
-                winograd=self.winograd,
+            request = Request(
+                self.system, ranges, self._batch or {}, tuple(wanted), integers,
+                machine_for(str(self.dtype)), rows, True, self.objective, winograd=self.winograd,
             )  # fmt: skip
-            code = code_for(made, str(self.dtype), self.cache)
-            worth = multiply_adds(made, rows) >= WORTH_THREADS
+            code = code_for(request, str(self.dtype), self.cache)
+            made = code.outline
+            worth = made.multiply_adds(rows) >= WORTH_THREADS
             instance = Instance(code, self.threads if worth else 1)
             for t, a in self._state.items():
                 if t in made.buffers:
