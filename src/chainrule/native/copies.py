@@ -23,7 +23,7 @@ from chainrule.expr import (
     walk,
 )
 from chainrule.native.borders import COPY_USES, pieces, uses
-from chainrule.native.memory import Buffer, spread
+from chainrule.native.memory import ALIGNMENT, Buffer, spread
 from chainrule.native.nest import Nest, at, positions, replaced
 from chainrule.native.request import SHARES, Request
 from chainrule.native.schedule import Plan, plan, settle, with_methods
@@ -176,37 +176,81 @@ class Copies:
 
     def swapped(self, p: Plan, swaps: Mapping[Expr, tuple[str, int]], tile: int) -> Plan:
         """The plan with copies read in place of weights, panel by panel if they are in panels."""
-        n, v = p.nest, p.vector
+        v = p.vector
         assert v is not None
-        first: tuple[Affine, ...] = ()
-        split = {v: affine([(v + _PANEL, tile), (v, 1)])} if tile else {}
-        if tile:
-            extents = {**n.extents, v + _PANEL: (n.extents[v] or 0) // tile, v: tile}
-            n = replace(at(n, split, extents), loops=(v + _PANEL, *n.loops))
-            first = (bare(v + _PANEL),)
+        p, parts = split(p, {v: tile} if tile else {})
+        n, first = p.nest, (bare(v + _PANEL),) if tile else ()
         for e, (name, place) in swaps.items():
             old = positions(e)  # type: ignore[arg-type]
             rest = (a for k, a in enumerate(old) if k != place)
             copied = Access(name, (*first, *rest, old[place]), None)
-            n = replace(n, body=replaced(n.body, {substitute(e, split): copied}))
-        if not tile:
-            return self.plan(n)
-        return with_methods(replace(p, nest=n, order=(v + _PANEL, *p.order)))
+            n = replace(n, body=replaced(n.body, {substitute(e, parts): copied}))
+        return with_methods(replace(p, nest=n)) if tile else self.plan(n)
 
     def peeled(self, plans: list[Plan]) -> list[Plan]:
         """Nests that read beyond a given tensor's border cut up, where that beats a copy of it."""
         return [q for p in plans for q in pieces(p, self.inputs, self.shapes)]
 
     def given_copied(self, plans: list[Plan]) -> list[Plan]:
-        """Given tensors that need a halo, or whose samples lie badly, are copied into one."""
-        needs = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
-        needs |= {e.tensor for p in plans for e in p.nest.accesses() if self.lies_badly(p.nest, e)}
-        needs &= self.inputs
+        """Given tensors that need a halo, or whose samples lie badly, are copied into one.
+
+        What a tile reads of the second kind at neighbouring places is put together, a panel.
+        """
+        halos = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
+        bad = {e.tensor for p in plans for e in p.nest.accesses() if self.lies_badly(p.nest, e)}
+        needs = (halos | bad) & self.inputs
         if not needs:
             return plans
+        panels = {t: size for t in needs & bad if (size := self.panel(t, plans))}
         names = {t: t + "▫" for t in needs}
-        copies = [self.plan(self.copy(t, names[t])) for t in self.system.inputs if t in needs]
+        copies = [self.plan(self.copy_in_panels(t, names[t], panels.get(t, 0)))
+                  for t in self.system.inputs if t in needs]  # fmt: skip
+        plans = [self.by_panels(p, panels) for p in plans]
         return copies + [settle(self.renamed_plan(p, names), self.shapes) for p in plans]
+
+    def panel(self, t: str, plans: Sequence[Plan]) -> int:
+        """Neighbours on a tensor's last axis that every sum reads together; 0 if they differ."""
+        found = set()
+        for p in plans:
+            for e in p.nest.accesses():
+                if e.tensor == t:
+                    i = positions(e)[-1].bare if self.lies_badly(p.nest, e) else None
+                    line = ALIGNMENT // self.machine.element
+                    found.add(p.tile[i] * p.width if i and i == p.vector else line if i else 0)
+        size = self.shapes[t][-1] or 0
+        (one,) = found if len(found) == 1 else (0,)
+        return one if one and size % one == 0 and size > one else 0
+
+    def copy_in_panels(self, t: str, name: str, panel: int) -> Nest:
+        """A nest that copies a tensor; of a panel after each other, then the next one's."""
+        n = self.copy(t, name)
+        if not panel:
+            return n
+        v = n.loops[-1]
+        sample, *rest, size = self.shapes[t]
+        assert size is not None
+        self.shapes[name] = (sample, size // panel, *rest, panel)
+        values = {v: affine([(v + _PANEL, panel), (v, 1)])}
+        store = (n.store[0], bare(v + _PANEL), *n.store[1:])
+        extents = {**n.extents, v + _PANEL: size // panel, v: panel}
+        loops = (*n.loops[:-1], v + _PANEL, v)
+        return Nest(name, loops, store, substitute(n.body, values), extents)
+
+    def by_panels(self, p: Plan, panels: Mapping[str, int]) -> Plan:
+        """A plan that reads copies in panels."""
+        reads = [e for e in p.nest.accesses() if e.tensor in panels]
+        if not reads:
+            return p
+        sizes = {positions(e)[-1].bare or "": panels[e.tensor] for e in reads}
+        p, parts = split(p, sizes)
+        n = p.nest
+        for e in reads:
+            sample, *rest, last = positions(e)
+            assert last.bare is not None
+            axes = (sample, bare(last.bare + _PANEL), *rest, last)
+            copied = Access(e.tensor, axes, e.pad)
+            n = replace(n, body=replaced(n.body, {substitute(e, parts): copied}))
+        return with_methods(replace(p, nest=n))
 
     def lies_badly(self, n: Nest, e: Access) -> bool:
         """Whether a sum goes often through places of a tensor that share few sets of the cache."""
@@ -235,6 +279,28 @@ class Copies:
     def renamed_plan(self, p: Plan, names: Mapping[str, str]) -> Plan:
         methods = {(_renamed_access(e, names), k): m for (e, k), m in p.methods.items()}
         return replace(p, nest=renamed(p.nest, names), methods=methods)
+
+
+def split(p: Plan, sizes: Mapping[str, int]) -> tuple[Plan, dict[str, Affine]]:
+    """The plan with two loops for some indices, over parts of so many values and inside one.
+
+    And what these indices are in terms of the new ones.
+    """
+
+    def both(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(x for i in names for x in ((i + _PANEL, i) if i in sizes else (i,)))
+
+    n = p.nest
+    values = {i: affine([(i + _PANEL, size), (i, 1)]) for i, size in sizes.items()}
+    extents = dict(n.extents)
+    for i, size in sizes.items():
+        extents |= {i + _PANEL: (extents[i] or 0) // size, i: size}
+    tile = dict(p.tile)
+    for i, size in sizes.items():
+        if i != p.vector and i in tile:
+            tile[i] = max(k for k in range(1, tile[i] + 1) if size % k == 0)
+    n = replace(at(n, values, extents), loops=both(n.loops))
+    return replace(p, nest=n, order=both(p.order), tile=tile), values
 
 
 def _renamed_access(e: Access, names: Mapping[str, str]) -> Access:

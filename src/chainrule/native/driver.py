@@ -21,7 +21,6 @@ from chainrule.native.kernel import (
     declared_nest,
     nothing,
     tensors_of,
-    units,
 )
 from chainrule.native.memory import Buffer
 from chainrule.native.nest import Nest
@@ -87,6 +86,8 @@ class _Driver:
 
     def emit(self) -> None:
         f = ir.Function(self.module, ir.FunctionType(_VOID, [PTR, I64]), "run")
+        for attribute in ("noinline", "optnone"):  # it only calls: no faster when LLVM works on it
+            f.attributes.add(attribute)
         call, thread = f.args
         barrier = self.barrier()
         self.b = b = ir.IRBuilder(f.append_basic_block("entry"))
@@ -255,10 +256,11 @@ class _Driver:
     def shared(self, p: Plan, values: dict[str, Value]) -> None:
         """This thread's part of a nest that is shared out by results."""
         b, a = self.b, self.a
-        count = units(p)
+        count = p.units(p.shared) if p.shared else 1
         if count is None:
-            size = p.tile.get(p.order[0], 1)
-            total = b.udiv(b.add(values["batch"], self.constant(size - 1)), self.constant(size))
+            assert p.shared is not None
+            size = self.constant(p.tile.get(p.shared, 1))
+            total = b.udiv(b.add(values["batch"], b.sub(size, self.constant(1))), size)
         else:
             total = self.constant(count)
         low = b.udiv(b.mul(total, a["thread"]), a["threads"])

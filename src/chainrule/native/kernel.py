@@ -114,7 +114,7 @@ class NestFunction:
             return
         name = p.order[k]
         count = p.tile.get(name, 1)
-        shared = k == 0 and not self.nest.sample
+        shared = name == p.shared and not self.nest.sample
 
         def inner(at: Linear, taken: int, tail_: int = 0) -> None:
             e.env[name] = at
@@ -295,16 +295,6 @@ class NestFunction:
         assert at is not None
         pointer = e.pointer(target, self.nest.store, point, at)
         return e.load(target, Access(target.name, self.nest.store, None), pointer, at, point)
-
-
-def units(p: Plan) -> int | None:
-    """How many parts a shared nest's outermost loop has; None where the batch says it."""
-    if not p.order:
-        return 1
-    name = p.order[0]
-    n, count = p.nest.extents[name], p.tile.get(name, 1)
-    step = count * (p.width if name == p.vector else 1)
-    return None if n is None else -(-n // step)
 
 
 def nothing(f: Callable[[Value], None]) -> Callable[[Value, list[Value]], Sequence[Value]]:

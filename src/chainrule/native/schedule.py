@@ -39,6 +39,21 @@ class Plan:
     others: tuple[Plan, ...] = ()
 
     @property
+    def shared(self) -> str | None:
+        """The loop that threads share, of a nest without samples: the first with parts for many.
+
+        If there is none, the one with the most.  A layer of many weights has theirs first.
+        """
+        loops = self.order[:1] if self.nest.spread else self.order
+        parts = {i: min(self.units(i) or BATCH, _PARTS) for i in loops if i != self.nest.carry}
+        return max(parts, key=parts.__getitem__, default=None)
+
+    def units(self, name: str) -> int | None:
+        """How many tiles a loop has; None where the batch says it."""
+        n, step = self.nest.extents[name], self.tile.get(name, 1)
+        return None if n is None else -(-n // (step * (self.width if name == self.vector else 1)))
+
+    @property
     def all(self) -> tuple[Plan, ...]:
         """This plan and the others that its loops carry along."""
         return (self, *self.others)
@@ -93,14 +108,12 @@ def _summed(nest: Nest, a: Access) -> bool:
 def _order(nest: Nest, tile: Mapping[str, int], vector: str | None, width: int) -> tuple[str, ...]:
     """Plain loops, then the vector's, then the tile's rows: what a vector reads stays near.
 
-    Where all vectors together read more weights than the cache holds, their loop is the first.
-    Threads share the first loop of a nest without samples: it is one with parts for many.
+    Where all vectors together read more weights than the cache holds, their loop is the first,
+    if it has parts for many.
     """
     apart = [n for n in apart_from(nest, vector) if n not in tile]
     plain = [n for n in nest.loops if n not in tile and n not in apart]
     rows = [n for n in nest.loops if n in tile and n != vector]
-    if nest.sample is None:
-        plain.sort(key=lambda n: -min(nest.extents[n] or BATCH, _PARTS))
     if nest.carry:  # threads share another loop, and go through that one together
         first = vector or next(n for n in (*rows, *plain, *apart) if n != nest.carry)
         inner = [n for n in (*plain, *rows) if n not in (first, nest.carry)]
@@ -109,7 +122,7 @@ def _order(nest: Nest, tile: Mapping[str, int], vector: str | None, width: int) 
     if weights > NEAR * math.prod(nest.extents[n] or 1 for n in apart):
         assert vector is not None
         parts = (nest.extents[vector] or 0) // (tile[vector] * width)
-        if nest.sample or parts >= min([_PARTS, *(nest.extents[n] or BATCH for n in plain)]):
+        if not nest.spread or parts >= min([_PARTS, *(nest.extents[n] or BATCH for n in plain)]):
             return (*apart, vector, *plain, *rows)
     return (*apart, *plain, *([vector] if vector else []), *rows)
 
