@@ -3,7 +3,8 @@
 With chosen for FIRST, on those of native_programs.py; with tiles for FIRST, on generated
 convolutions whose sums are taken by tiles of windows: tiles FIRST LAST [float32]; with narrow, on
 layers of few channels: narrow FIRST LAST; with overlap, on the convolutions of both, with all
-taps' products side by side: overlap FIRST LAST [float32].  Each program and its gradient are
+taps' products side by side: overlap FIRST LAST [float32]; with panels, on generated convolutions
+whose data is copied panel by panel: panels FIRST LAST [float32].  Each program and its gradient are
 compared statement by statement with the reference, every buffer set against a page that nobody may
 touch, at its end for even seeds and at its start for odd ones.
 """
@@ -20,7 +21,7 @@ import numpy as np
 import chainrule.native.compile as compile_
 import native_programs
 from chainrule import Program
-from chainrule.native import memory, overlap, runtime, windows
+from chainrule.native import memory, overlap, panels, runtime, windows
 from generate import program
 from guard import Guarded, guarded_array
 from native_check import check, native
@@ -127,6 +128,10 @@ if __name__ == "__main__":
         real = compile_.machine_for
         compile_.machine_for = lambda dtype: replace(real(dtype), pairs=True)
         narrow(int(numbers[0]), int(numbers[1]))
+    elif mode == "panels":  # short ones, of tensors that are small and seldom read
+        windows.GAIN, overlap.GAIN = 0.0, 0.0
+        panels._NEAR_SETS, panels.COPY_USES, panels.ALIGNMENT, panels._KEPT = 4, 0, 16, 0.0
+        tiles(int(numbers[0]), int(numbers[1]), *numbers[2:])
     elif mode == "overlap":
         windows.GAIN, overlap.GAIN = 0.0, float("inf")
         tiles(int(numbers[0]), int(numbers[1]), *numbers[2:])

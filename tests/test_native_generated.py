@@ -54,3 +54,9 @@ def test_two_results_in_a_register() -> None:
 @pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
 def test_all_taps_side_by_side(dtype: str, first: int) -> None:
     run("overlap", str(first), str(first + NARROW), dtype)
+
+
+@pytest.mark.skipif(bool(unavailable), reason=unavailable or "-")
+@pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 500)])
+def test_data_in_panels(dtype: str, first: int) -> None:
+    run("panels", str(first), str(first + TILED), dtype)

@@ -22,15 +22,14 @@ from chainrule.expr import (
     substitute,
     walk,
 )
-from chainrule.native.borders import COPY_USES, pieces, uses
-from chainrule.native.memory import ALIGNMENT, Buffer, spread
+from chainrule.native.borders import pieces
+from chainrule.native.memory import Buffer
 from chainrule.native.nest import Nest, at, positions, replaced
 from chainrule.native.request import SHARES, Request
 from chainrule.native.schedule import Plan, plan, settle, with_methods
 
 NEW = "⁺"
-_PANEL = "ₚ"
-_NEAR_SETS = 1024  # bytes: places that far apart share a sixteenth of the sets of a cache
+PANEL = "ₚ"
 _PANEL_USES = 16  # results that read one weight, below which putting panels together does not pay
 
 Shape = tuple[int | None, ...]
@@ -168,7 +167,7 @@ class Copies:
             return n
         *rest, size = self.shapes[name]
         assert size is not None
-        first = v + _PANEL
+        first = v + PANEL
         self.shapes[name] = (size // tile, *rest, tile)
         body = substitute(n.body, {v: affine([(first, tile), (v, 1)])})
         extents = {**n.extents, first: size // tile, v: tile}
@@ -179,7 +178,7 @@ class Copies:
         v = p.vector
         assert v is not None
         p, parts = split(p, {v: tile} if tile else {})
-        n, first = p.nest, (bare(v + _PANEL),) if tile else ()
+        n, first = p.nest, (bare(v + PANEL),) if tile else ()
         for e, (name, place) in swaps.items():
             old = positions(e)  # type: ignore[arg-type]
             rest = (a for k, a in enumerate(old) if k != place)
@@ -192,79 +191,14 @@ class Copies:
         return [q for p in plans for q in pieces(p, self.inputs, self.shapes)]
 
     def given_copied(self, plans: list[Plan]) -> list[Plan]:
-        """Given tensors that need a halo, or whose samples lie badly, are copied into one.
-
-        What a tile reads of the second kind at neighbouring places is put together, a panel.
-        """
-        halos = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
-        bad = {e.tensor for p in plans for e in p.nest.accesses() if self.lies_badly(p.nest, e)}
-        needs = (halos | bad) & self.inputs
+        """Given tensors that need a halo are copied into one."""
+        needs = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
+        needs &= self.inputs
         if not needs:
             return plans
-        panels = {t: size for t in needs & bad if (size := self.panel(t, plans))}
         names = {t: t + "▫" for t in needs}
-        copies = [self.plan(self.copy_in_panels(t, names[t], panels.get(t, 0)))
-                  for t in self.system.inputs if t in needs]  # fmt: skip
-        plans = [self.by_panels(p, panels) for p in plans]
+        copies = [self.plan(self.copy(t, names[t])) for t in self.system.inputs if t in needs]
         return copies + [settle(self.renamed_plan(p, names), self.shapes) for p in plans]
-
-    def panel(self, t: str, plans: Sequence[Plan]) -> int:
-        """Neighbours on a tensor's last axis that every sum reads together; 0 if they differ."""
-        found = set()
-        for p in plans:
-            for e in p.nest.accesses():
-                if e.tensor == t:
-                    i = positions(e)[-1].bare if self.lies_badly(p.nest, e) else None
-                    line = ALIGNMENT // self.machine.element
-                    found.add(p.tile[i] * p.width if i and i == p.vector else line if i else 0)
-        size = self.shapes[t][-1] or 0
-        (one,) = found if len(found) == 1 else (0,)
-        return one if one and size % one == 0 and size > one else 0
-
-    def copy_in_panels(self, t: str, name: str, panel: int) -> Nest:
-        """A nest that copies a tensor; of a panel after each other, then the next one's."""
-        n = self.copy(t, name)
-        if not panel:
-            return n
-        v = n.loops[-1]
-        sample, *rest, size = self.shapes[t]
-        assert size is not None
-        self.shapes[name] = (sample, size // panel, *rest, panel)
-        values = {v: affine([(v + _PANEL, panel), (v, 1)])}
-        store = (n.store[0], bare(v + _PANEL), *n.store[1:])
-        extents = {**n.extents, v + _PANEL: size // panel, v: panel}
-        loops = (*n.loops[:-1], v + _PANEL, v)
-        return Nest(name, loops, store, substitute(n.body, values), extents)
-
-    def by_panels(self, p: Plan, panels: Mapping[str, int]) -> Plan:
-        """A plan that reads copies in panels."""
-        reads = [e for e in p.nest.accesses() if e.tensor in panels]
-        if not reads:
-            return p
-        sizes = {positions(e)[-1].bare or "": panels[e.tensor] for e in reads}
-        p, parts = split(p, sizes)
-        n = p.nest
-        for e in reads:
-            sample, *rest, last = positions(e)
-            assert last.bare is not None
-            axes = (sample, bare(last.bare + _PANEL), *rest, last)
-            copied = Access(e.tensor, axes, e.pad)
-            n = replace(n, body=replaced(n.body, {substitute(e, parts): copied}))
-        return with_methods(replace(p, nest=n))
-
-    def lies_badly(self, n: Nest, e: Access) -> bool:
-        """Whether a sum goes often through places of a tensor that share few sets of the cache."""
-        if not self.has_batch(e.tensor) or e.tensor not in self.inputs or e.tensor in self.integers:
-            return False
-        row, element = self.shapes[e.tensor][-1] or 0, self.machine.element
-        return (
-            spread(row, element) != row
-            and row * element % _NEAR_SETS == 0
-            and len(e.axes) > 2
-            and not any(i not in n.loops for i in e.axes[-1].names)
-            and inside_reduction(n.body, e)
-            and uses(n, e, self.shapes) > COPY_USES
-        )
 
     def copied_out(self, plans: list[Plan]) -> list[Plan]:
         """Wanted tensors that need a halo are copied to the caller's arrays."""
@@ -288,19 +222,24 @@ def split(p: Plan, sizes: Mapping[str, int]) -> tuple[Plan, dict[str, Affine]]:
     """
 
     def both(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(x for i in names for x in ((i + _PANEL, i) if i in sizes else (i,)))
+        return tuple(x for i in names for x in ((i + PANEL, i) if i in sizes else (i,)))
 
     n = p.nest
-    values = {i: affine([(i + _PANEL, size), (i, 1)]) for i, size in sizes.items()}
+    values = {i: affine([(i + PANEL, size), (i, 1)]) for i, size in sizes.items()}
     extents = dict(n.extents)
     for i, size in sizes.items():
-        extents |= {i + _PANEL: (extents[i] or 0) // size, i: size}
+        extents |= {i + PANEL: (extents[i] or 0) // size, i: size}
     tile = dict(p.tile)
     for i, size in sizes.items():
-        if i != p.vector and i in tile:
-            tile[i] = max(k for k in range(1, tile[i] + 1) if size % k == 0)
+        if i in tile:
+            tile[i] = part_of(size // p.width if i == p.vector else size, tile[i])
     n = replace(at(n, values, extents), loops=both(n.loops))
     return replace(p, nest=n, order=both(p.order), tile=tile), values
+
+
+def part_of(n: int, most: int) -> int:
+    """The largest number up to `most` that divides n."""
+    return max(k for k in range(1, most + 1) if n % k == 0)
 
 
 def _renamed_access(e: Access, names: Mapping[str, str]) -> Access:

@@ -20,6 +20,7 @@ from chainrule.native.loops import residue_nests
 from chainrule.native.memory import ALIGNMENT, Buffer, spread
 from chainrule.native.nest import Nest, positions
 from chainrule.native.overlap import overlapped
+from chainrule.native.panels import in_panels
 from chainrule.native.request import Request
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
@@ -116,7 +117,7 @@ class _Builder(Rewriter):
         """Stages and buffers for blocks of so many samples."""
         self.block, self.buffers = block, {}
         self.results = {t: t + NEW if t in self.system.updates else t for t in self.wanted}
-        plans = self.turned([self.plan(n) for n in nests])
+        plans = in_panels(self.turned([self.plan(n) for n in nests]), self)
         plans = [settle(p, self.shapes) for p in plans]
         plans = self.given_copied(self.peeled(plans))
         plans += self.copied_out(plans)
