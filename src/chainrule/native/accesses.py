@@ -8,6 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from chainrule.expr import Access, Affine
+from chainrule.native import tilecode
 from chainrule.native.memory import Buffer
 from chainrule.native.nest import positions
 from chainrule.native.points import I1, I32, I64, PTR, Linear, Point, Points, Value, declared
@@ -177,32 +178,22 @@ class Accesses(Points):
             first = self.address(buffer, positions(e), corner)
             assert first is not None
             pointer = self.pointer(buffer, positions(e), corner, first)
-            kind = self.vector_of(self.element(buffer))
-            square = [
-                self.builder.load(
-                    self.offset(pointer, self.whole(at.lanes * lane), buffer) if lane else pointer,
-                    typ=kind, align=buffer.element,
-                )
-                for lane in range(self.tile.width)
-            ]  # fmt: skip
-            square = self.memo[-1][key] = self.transposed(square)
+            kind, n = self.vector_of(self.element(buffer)), self.tile.width
+            room = self.room(kind, n)
+            turn = tilecode.turn(self.builder.module, kind)
+            self.builder.call(turn, [pointer, self.whole(at.lanes), room])
+            square = self.memo[-1][key] = [
+                self.builder.load(self.offset(room, self.whole(i * n), buffer), typ=kind, align=64)
+                for i in range(n)
+            ]
         return square[point[k]]
 
-    def transposed(self, square: list[Value]) -> list[Value]:
-        """The columns of a square of vectors: blocks off the diagonal change places, by halves."""
-        n, step = len(square), 1
-        while step < n:
-            low = [j if not j & step else n + j - step for j in range(n)]
-            high = [j + step if not j & step else n + j for j in range(n)]
-            masks = [ir.Constant(ir.VectorType(I32, n), m) for m in (low, high)]
-            turned = list(square)
-            for i in range(n):
-                if not i & step:
-                    pair = square[i], square[i + step]
-                    turned[i] = self.builder.shuffle_vector(*pair, masks[0])
-                    turned[i + step] = self.builder.shuffle_vector(*pair, masks[1])
-            square, step = turned, step * 2
-        return square
+    def room(self, kind: ir.Type, n: int) -> Value:
+        """Memory of the function's own for so many values."""
+        with self.builder.goto_entry_block():
+            room = self.builder.alloca(ir.ArrayType(kind, n))
+            room.align, room.type = 64, PTR
+        return room
 
     def has_room(self, buffer: Buffer, axes: Sequence[Affine]) -> bool:
         """Whether a whole vector at the end of the vector index stays on the axis as stored."""

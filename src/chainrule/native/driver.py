@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from llvmlite import ir
 
-from chainrule.expr import const
+from chainrule.expr import Access, const
 from chainrule.native import host
 from chainrule.native.emit import Evaluator
 from chainrule.native.kernel import (
@@ -29,7 +29,7 @@ from chainrule.native.schedule import Plan
 from chainrule.native.stages import LANES, Layout, Stage
 
 _VOID, _I8, _I32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
-_PART = 24  # nests of a module: while LLVM compiles one, the next is written
+_FIRST, _PART = 6, 24  # nests of a module: while LLVM compiles one, the next is written
 _SPINS = 2000  # tests of a barrier before a thread offers its core to others
 ARRIVED, GENERATION, TICKET = 0, 16, 32  # where they are in the block of memory threads share
 SYNC_BYTES = 512
@@ -54,10 +54,12 @@ def modules_of(layout: Layout, dtype: str, profile: bool = False) -> Iterator[ir
         return module
 
     named = {f"nest{k}": p for k, p in enumerate(layout.plans)}
-    tiled = [name for name, p in named.items() if p.nest.transform]  # they share functions
-    plain = [name for name, p in named.items() if not p.nest.transform]
-    some = [plain[k : k + _PART] for k in range(0, len(plain), _PART)]
-    for part in [tiled, *some] if tiled else some:
+    # Those that share functions go together, after a few: then LLVM soon has something to do.
+    shares = [name for name, p in named.items()
+              if p.nest.transform or isinstance(p.nest.body, Access)]  # fmt: skip
+    alone = [name for name in named if name not in set(shares)]
+    some = [alone[k : k + _PART] for k in range(_FIRST, len(alone), _PART)]
+    for part in filter(None, [alone[:_FIRST], shares, *some]):
         module = new()
         for name in part:
             NestFunction(module, layout, named[name], real, name).emit()

@@ -256,7 +256,7 @@ class NestFunction:
             to, distance = e.place(target, nest.store, points[0]), target.strides[nest.products]
             e.builder.call(f, [from_, *strides, to, e.whole(distance), *mask])
             return
-        to = self.room(kind, len(matrix) ** len(strides))
+        to = e.room(kind, len(matrix) ** len(strides))
         e.builder.call(f, [from_, *strides, to, e.whole(e.tile.width), *mask])
         result = next(a for a in walk(nest.body) if isinstance(a, Access) and a.tensor == RESULT)
         for at in points:
@@ -268,14 +268,6 @@ class NestFunction:
         values = [e.value(nest.body, at) for at in points]
         for at, value in zip(points, values, strict=True):
             e.store(target, nest.store, at, value)
-
-    def room(self, kind: ir.Type, n: int) -> Value:
-        """Memory of the function's own for so many values."""
-        b = self.e.builder
-        with b.goto_entry_block():
-            room = b.alloca(ir.ArrayType(kind, n))
-            room.align, room.type = 64, PTR
-        return room
 
     def points(self, store: Sequence[Affine], counts: dict[str, int]) -> list[tuple[int, ...]]:
         """The points of the tile that have results of their own."""

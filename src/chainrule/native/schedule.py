@@ -15,7 +15,8 @@ from chainrule.expr import ZERO, Access, Affine, Expr, Mul, Reduce, walk
 from chainrule.native.nest import Nest, positions
 from chainrule.native.tiles import BATCH, NEAR, Machine, apart_from, cheapest
 
-_PARTS = 8  # of a loop that threads share
+_PARTS = 8  # of a loop that comes first for threads to share
+_FEW = 4  # parts that are enough: as many as a layer of many weights has
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Plan:
         If there is none, the one with the most.  A layer of many weights has theirs first.
         """
         loops = self.order[:1] if self.nest.spread else self.order
-        parts = {i: min(self.units(i) or BATCH, _PARTS) for i in loops if i != self.nest.carry}
+        parts = {i: min(self.units(i) or BATCH, _FEW) for i in loops if i != self.nest.carry}
         return max(parts, key=parts.__getitem__, default=None)
 
     def units(self, name: str) -> int | None:

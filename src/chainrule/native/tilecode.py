@@ -1,7 +1,7 @@
-"""A matrix times a tile of vectors, as a function that all nests share which do the same.
+"""What takes many instructions, as functions that all nests share which do the same.
 
-The strides are arguments, so a program needs one such function for each of its matrices, however
-many layers it has.
+A matrix times a tile of vectors; a square of numbers turned.  The strides are arguments, so a
+program needs one function for each matrix, however many layers it has.
 """
 
 from __future__ import annotations
@@ -80,3 +80,44 @@ def function(
             b.store(result, to, align=align)
     b.ret_void()
     return f
+
+
+def turn(module: ir.Module, kind: ir.VectorType) -> ir.Function:
+    """f(source, stride, target): the columns of a square whose rows are so far apart."""
+    n, name = kind.count, f"turn.{kind.count}.{kind.element}"
+    found = module.globals.get(name)
+    if found is not None:
+        return found
+    f = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, PTR]), name)
+    f.linkage = "internal"
+    for attribute in ("noinline", "nounwind"):
+        f.attributes.add(attribute)
+    source, stride, target = f.args
+    b = ir.IRBuilder(f.append_basic_block("entry"))
+    size = 4 if kind.element in (ir.FloatType(), I32) else 8
+    square = []
+    for i in range(n):
+        place = b.gep(source, [b.mul(stride, I64(i))], source_etype=kind.element)
+        square.append(b.load(place, typ=kind, align=size))
+    for i, column in enumerate(_columns(b, square)):
+        place = b.gep(target, [I64(i * n)], source_etype=kind.element)
+        b.store(column, place, align=n * size)
+    b.ret_void()
+    return f
+
+
+def _columns(b: ir.IRBuilder, square: Sequence[Value]) -> Sequence[Value]:
+    """The columns of a square of vectors: blocks off the diagonal change places, by halves."""
+    n, step = len(square), 1
+    while step < n:
+        low = [j if not j & step else n + j - step for j in range(n)]
+        high = [j + step if not j & step else n + j for j in range(n)]
+        masks = [ir.Constant(ir.VectorType(I32, n), m) for m in (low, high)]
+        turned = list(square)
+        for i in range(n):
+            if not i & step:
+                pair = square[i], square[i + step]
+                turned[i] = b.shuffle_vector(*pair, masks[0])
+                turned[i + step] = b.shuffle_vector(*pair, masks[1])
+        square, step = turned, step * 2
+    return square
