@@ -347,6 +347,8 @@ class _StatementRanges:
                 if not self.concrete:
                     _unify(_canonical(have, self.equal), _canonical(n, self.equal), self.equal)
             elif isinstance(e, Grad) or e.pad is None:
+                if axis.bare is not None and self.sizes[axis.bare] == n:
+                    continue  # as is nearly every one
                 if any(self.sizes[m].value == 0 for m in axis.names):
                     continue
                 low, high = self.reach(axis)
