@@ -129,9 +129,10 @@ if __name__ == "__main__":
         compile_.machine_for = lambda dtype: replace(real(dtype), pairs=True)
         narrow(int(numbers[0]), int(numbers[1]))
     elif mode == "panels":  # short ones, of tensors that are small and seldom read
-        windows.GAIN, overlap.GAIN = 0.0, 0.0
         panels._NEAR_SETS, panels.COPY_USES, panels.ALIGNMENT, panels._KEPT = 4, 0, 16, 0.0
-        tiles(int(numbers[0]), int(numbers[1]), *numbers[2:])
+        windows.LEAST, overlap.GAIN = 1, 0.0
+        for windows.GAIN in (0.0, float("inf")):  # without tiles, and beside them
+            tiles(int(numbers[0]), int(numbers[1]), *numbers[2:])
     elif mode == "overlap":
         windows.GAIN, overlap.GAIN = 0.0, float("inf")
         tiles(int(numbers[0]), int(numbers[1]), *numbers[2:])

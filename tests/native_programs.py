@@ -45,9 +45,27 @@ PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
         {"x": (2, 8, 8, 64), "w": (3, 3, 64, 128)},
         None,
     ),
-    "wide and pointwise": (  # its samples are copied apart
+    "wide and pointwise": (  # its data is put into panels
         "y[b,i,k] = sum[c](w[c,k] * x[b,i,c])",
         {"x": (4, 5, 256), "w": (256, 300)},
+        "y",
+    ),
+    "tiles beside a sum of wide data": (
+        "y[b,i:20,j:20,k] = sum[m:3,n:3,c](w[m,n,c,k]*pad(x)[b,i+m-1,j+n-1,c])"
+        " + sum[q,r](a[i,j,q,r]*z[b,q,r,k])",
+        {"x": (2, 20, 20, 16), "w": (3, 3, 16, 256), "z": (2, 3, 2, 256), "a": (20, 20, 3, 2)},
+        None,
+    ),
+    "tiles beside a sum of many weights": (
+        "y[b,i:16,j:16,k] = sum[m:3,n:3,c](w[m,n,c,k]*pad(x)[b,i+m-1,j+n-1,c])"
+        " + sum[m:17,n:17](v[m,n,k]*pad(z)[b,i+m-8,j+n-8,k])",
+        {"x": (2, 16, 16, 16), "w": (3, 3, 16, 256), "z": (2, 16, 16, 256), "v": (17, 17, 256)},
+        None,
+    ),
+    "wide weights' gradients": (  # of data in panels
+        "h[b,i:4,j:3,k] = tanh(sum[m,n,c](w[m,n,c,k] * pad(x)[b,i+m-1,j+n-1,c]))\n"
+        "y[b,k] = sum[i,j,c](v[i,j,c,k] * h[b,i,j,c])",
+        {"x": (3, 4, 3, 256), "w": (3, 3, 256, 256), "v": (4, 3, 256, 2)},
         "y",
     ),
     "dense": (  # shared out by results

@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from chainrule.expr import Access, Affine
 from chainrule.native import tilecode
-from chainrule.native.memory import Buffer
+from chainrule.native.memory import ALIGNMENT, Buffer
 from chainrule.native.nest import positions
 from chainrule.native.points import I1, I32, I64, PTR, Linear, Point, Points, Value, declared
 
@@ -140,13 +140,18 @@ class Accesses(Points):
         read = self.masked_load(buffer, pointer, lanes)
         return self.builder.select(*self.matched(condition, self.float_of(read), outside))
 
-    def load(self, buffer: Buffer, e: Access, pointer: Value, at: Linear, point: Point) -> Value:
+    def load(
+        self, buffer: Buffer, e: Access, pointer: Value, at: Linear, point: Point,
+        *, by_squares: bool = True,
+    ) -> Value:  # fmt: skip
+        """A number or a vector; against the grain, in squares if the address is e's own."""
         b, kind = self.builder, self.element(buffer)
         if not at.lanes:
             return b.load(pointer, typ=kind, align=buffer.element)
         used = self.lanes_used(point)
         if at.lanes != 1:
-            row = self.crossing_row(buffer, e, point) if used == self.tile.width else None
+            squares = by_squares and used == self.tile.width
+            row = self.crossing_row(buffer, e, point) if squares else None
             if row is not None:
                 return self.turned(buffer, e, at, point, row)
             vector = ir.Constant(self.vector_of(kind), ir.Undefined)
@@ -179,21 +184,23 @@ class Accesses(Points):
             assert first is not None
             pointer = self.pointer(buffer, positions(e), corner, first)
             kind, n = self.vector_of(self.element(buffer)), self.tile.width
-            room = self.room(kind, n)
+            columns, align = self.scratch(kind, n), min(n * buffer.element, ALIGNMENT)
             turn = tilecode.turn(self.builder.module, kind)
-            self.builder.call(turn, [pointer, self.whole(at.lanes), room])
+            self.builder.call(turn, [pointer, self.whole(at.lanes), columns])
             square = self.memo[-1][key] = [
-                self.builder.load(self.offset(room, self.whole(i * n), buffer), typ=kind, align=64)
+                self.builder.load(
+                    self.offset(columns, self.whole(i * n), buffer), typ=kind, align=align
+                )
                 for i in range(n)
             ]
         return square[point[k]]
 
-    def room(self, kind: ir.Type, n: int) -> Value:
-        """Memory of the function's own for so many values."""
+    def scratch(self, kind: ir.Type, n: int) -> Value:
+        """Memory of the function's own for so many values; it begins with a line of the cache."""
         with self.builder.goto_entry_block():
-            room = self.builder.alloca(ir.ArrayType(kind, n))
-            room.align, room.type = 64, PTR
-        return room
+            place = self.builder.alloca(ir.ArrayType(kind, n))
+            place.align, place.type = ALIGNMENT, PTR
+        return place
 
     def has_room(self, buffer: Buffer, axes: Sequence[Affine]) -> bool:
         """Whether a whole vector at the end of the vector index stays on the axis as stored."""
@@ -262,12 +269,13 @@ class Accesses(Points):
         at = self.address(buffer, positions(e), point)
         assert at is not None
         first = self.pointer(buffer, positions(e), point, at)
-        start = self.load(buffer, e, first, at, point)
+        start = self.load(buffer, e, first, at, point, by_squares=False)
 
         def more(i: Value, carried: list[Value]) -> list[Value]:
             step = b.mul(i, self.whole(buffer.lane_bytes))
             place = b.gep(first, [step], source_etype=ir.IntType(8))
-            return [self.operate("fadd", carried[0], self.load(buffer, e, place, at, point))]
+            more = self.load(buffer, e, place, at, point, by_squares=False)
+            return [self.operate("fadd", carried[0], more)]
 
         return self.loop(1, self.arguments["lanes"], 1, [start], more)[0]
 

@@ -1,10 +1,11 @@
 """Machine code on disk, so that a program is compiled once.
 
-An entry is a file named by its key: a header (magic, key, length, SHA-256 of the code) and the
-object code, nothing else.  What does not match its header byte for byte, was made under another
-key (another program, size, processor or version) or belongs to another user is not an entry: the
-caller compiles again and the file is replaced.  Files appear whole, by a rename, so any number of
-processes may share the folder.  A folder that cannot be read or written means no cache, no error.
+An entry is a file named by its key: a header (magic, key, length, SHA-256 of the rest), then the
+object code and what running it takes (outline.py), nothing else.  What does not match its header
+byte for byte, was made under another key (another program, size, processor or version) or belongs
+to another user is not an entry: the caller compiles again and the file is replaced.  Files appear
+whole, by a rename, so any number of processes may share the folder.  A folder that cannot be read
+or written means no cache, no error.
 
 `CHAINRULE_CACHE` names another folder; `CHAINRULE_CACHE=off` uses none.  A checksum finds damage,
 not malice: whoever can write to the folder can run code, as with any program in a home folder, so

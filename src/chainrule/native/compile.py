@@ -16,7 +16,7 @@ from chainrule.native import cache, host, memory, report
 from chainrule.native.driver import modules_of
 from chainrule.native.loops import batch_axes
 from chainrule.native.request import Request
-from chainrule.native.runtime import Code, Instance, address_of, optimised
+from chainrule.native.runtime import Code, Instance, address_of, machine_code, optimised
 from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges, Shape, numeric
 from chainrule.system import System
@@ -66,10 +66,11 @@ def code_for(request: Request, dtype: str, use_cache: bool) -> Code:
     """Machine code for a request: from the cache on disk, or made and put there."""
     key = cache.key(request.text, dtype)
     blob = cache.load(key) if use_cache else None
-    code = Code(request, dtype, blob)
-    if use_cache and blob is None:
-        cache.store(key, code.blob)
-    return code
+    if blob is None:
+        blob = machine_code(request, dtype)
+        if use_cache:
+            cache.store(key, blob)
+    return Code(request, blob)
 
 
 def checked_ranges(system: System, written: System, shapes: Mapping[str, Shape]) -> Ranges:
@@ -162,27 +163,28 @@ class Compiled:
     @property
     def llvm(self) -> str:
         """LLVM's intermediate code for them, after its passes."""
-        made = modules_of(self._code.layout, self.dtype)
-        return "\n".join(str(optimised(str(module))[0]) for module in made)
+        modules = modules_of(self._code.layout, self.dtype)
+        return "\n".join(str(optimised(str(module))[0]) for module in modules)
 
     @property
     def assembly(self) -> str:
         """The machine code for them, as text."""
-        made = (optimised(str(m)) for m in modules_of(self._code.layout, self.dtype))
-        return "\n".join(str(machine.emit_assembly(module)) for module, machine in made)
+        modules = (optimised(str(m)) for m in modules_of(self._code.layout, self.dtype))
+        return "\n".join(str(machine.emit_assembly(module)) for module, machine in modules)
 
     def report(self, /, **arrays: Any) -> report.Report:
         """What each nest does; with arrays, it is run some times and each nest's time measured."""
         if not arrays:
             return report.report(self._code.layout)
         self(**arrays)
-        code = Code(self._code.request, self.dtype, profile=True)
+        request = self._code.request
+        code = Code(request, machine_code(request, self.dtype, profile=True))
         given = [numbers(t, arrays[t]) for t in self._inputs]
         ranges = numeric(
             self.system, dict(zip(self._inputs, (a.shape for a in given), strict=True))
         )
-        wanted = code.request.wanted
-        call = _Call(self, code, self.threads, self._rows(given), ranges.shapes, wanted)
+        shapes, wanted = ranges.shapes, request.wanted
+        call = _Call(self, code, self.threads, self._rows(given), shapes, wanted)
         for _ in range(_PROFILE_CALLS):
             call.run(given)
         return report.report(code.layout, list(call.instance.profile)[: code.outline.nests])
@@ -269,14 +271,14 @@ class _Call:
         self.instance = Instance(code, threads)
         self.instance.place_rows(rows)
         self.instance.set(step=0, stop=1, rows=rows, batch=rows)
-        made = code.outline.buffers
+        buffers = code.outline.buffers
         self.real = np.dtype(owner.dtype)
         self.inputs: list[tuple[int, int, Array | None, Any, Shape]] = []
         self.seen: list[Callable[[], Any]] = [_nobody] * len(owner._inputs)
         for k, t in enumerate(owner._inputs):
-            if t not in made:
+            if t not in buffers:
                 continue
-            b = made[t]
+            b = buffers[t]
             dtype = np.dtype(np.int64) if b.whole else self.real
             shape = shapes[t]
             size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -286,7 +288,7 @@ class _Call:
             self.inputs.append((k, b.slot, stage, dtype, shape))
         self.results: list[tuple[str, int, Array | None, Shape]] = []
         for t in names:
-            b = made[code.outline.results[t]]
+            b = buffers[code.outline.results[t]]
             size = int(np.prod(shapes[t], dtype=np.int64)) * self.real.itemsize
             stage = memory.new_array(shapes[t], self.real) if size <= _SMALL else None
             if stage is not None:

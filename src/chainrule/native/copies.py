@@ -156,7 +156,8 @@ class Copies:
         assert v is not None
         size, tile = n.extents[v] or 0, p.tile[v] * p.width
         uses = math.prod(n.extents[i] or 1 for i in n.loops if i != v)
-        return p.order[0] == v and size > tile and size % tile == 0 and uses >= _PANEL_USES
+        whole = size > tile and size % tile == 0 and n.transform is None
+        return p.order[0] == v and whole and uses >= _PANEL_USES
 
     def copy_last(self, t: str, name: str, place: int, tile: int) -> Nest:
         """A nest that copies a tensor with one axis last; or that axis's tiles first, too."""

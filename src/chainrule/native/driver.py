@@ -54,7 +54,7 @@ def modules_of(layout: Layout, dtype: str, profile: bool = False) -> Iterator[ir
         return module
 
     named = {f"nest{k}": p for k, p in enumerate(layout.plans)}
-    # Those that share functions go together, after a few: then LLVM soon has something to do.
+    # Most that share functions go together, after a few: then LLVM soon has something to do.
     shares = [name for name, p in named.items()
               if p.nest.transform or isinstance(p.nest.body, Access)]  # fmt: skip
     alone = [name for name in named if name not in set(shares)]
@@ -258,10 +258,10 @@ class _Driver:
     def shared(self, p: Plan, values: dict[str, Value]) -> None:
         """This thread's part of a nest that is shared out by results."""
         b, a = self.b, self.a
-        count = p.units(p.shared) if p.shared else 1
+        count = p.units(p.shared_loop) if p.shared_loop else 1
         if count is None:
-            assert p.shared is not None
-            size = self.constant(p.tile.get(p.shared, 1))
+            assert p.shared_loop is not None
+            size = self.constant(p.tile.get(p.shared_loop, 1))
             total = b.udiv(b.add(values["batch"], b.sub(size, self.constant(1))), size)
         else:
             total = self.constant(count)

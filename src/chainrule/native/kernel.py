@@ -1,7 +1,7 @@
 """Nests as functions.
 
-Every nest becomes one function of the block's samples, the range of its outermost loop and the
-addresses of its tensors.
+Every nest becomes one function of the block's samples, the part of the loop that threads share, and
+the addresses of its tensors.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class NestFunction:
             return
         name = p.order[k]
         count = p.tile.get(name, 1)
-        shared = name == p.shared and not self.nest.sample
+        shared = name == p.shared_loop and not self.nest.sample
 
         def inner(at: Linear, taken: int, tail_: int = 0) -> None:
             e.env[name] = at
@@ -256,7 +256,7 @@ class NestFunction:
             to, distance = e.place(target, nest.store, points[0]), target.strides[nest.products]
             e.builder.call(f, [from_, *strides, to, e.whole(distance), *mask])
             return
-        to = e.room(kind, len(matrix) ** len(strides))
+        to = e.scratch(kind, len(matrix) ** len(strides))
         e.builder.call(f, [from_, *strides, to, e.whole(e.tile.width), *mask])
         result = next(a for a in walk(nest.body) if isinstance(a, Access) and a.tensor == RESULT)
         for at in points:

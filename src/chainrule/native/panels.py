@@ -46,7 +46,7 @@ def _lies_badly(n: Nest, e: Access, context: Copies) -> bool:
     tiles = context.local.union(context.transforms.values())  # they lie as their sums like them
     if not context.has_batch(e.tensor) or e.tensor in context.integers or e.tensor in tiles:
         return False
-    if n.plain:  # it hardly ever runs
+    if n.plain or n.transform or n.group:  # the first hardly ever runs, the others go by tiles
         return False
     row, i = context.shapes[e.tensor][-1] or 0, positions(e)[-1].bare
     return (
@@ -61,9 +61,9 @@ def _lies_badly(n: Nest, e: Access, context: Copies) -> bool:
 
 
 def _panel(p: Plan, e: Access, context: Copies) -> int:
-    """How many neighbours on a last axis to put together, a tile's or a line; 0 for all.
+    """How many neighbours on a last axis to put together: a tile's or a line.
 
-    It is all where the tile would lose too much.
+    0 where they are all there is, or where the tile would lose too much.
     """
     i, size = positions(e)[-1].bare, context.shapes[e.tensor][-1] or 0
     assert i is not None
@@ -71,8 +71,9 @@ def _panel(p: Plan, e: Access, context: Copies) -> int:
     panel = math.gcd(size, ALIGNMENT // context.machine.element)
     if i == p.vector:
         panel = unit * part_of(size // unit, count) if size % unit == 0 else 0
-    few = not panel or part_of(panel // unit, count) < _KEPT * count
-    return 0 if few or panel == size else panel
+    if not panel or panel == size or part_of(panel // unit, count) < _KEPT * count:
+        return 0
+    return panel
 
 
 def _copied(name: str, t: str, panel: int, context: Copies) -> Nest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from chainrule.native.tiles import Machine
@@ -35,10 +35,10 @@ class Request:
     wanted: tuple[str, ...]
     integers: frozenset[str]
     machine: Machine
-    rows: int = max(_BLOCKS) * SHARES
+    rows: int
     train: bool = False
     objective: str | None = None
-    winograd: bool = field(default=True, kw_only=True)
+    winograd: bool = True
 
     @property
     def blocks(self) -> tuple[int, ...]:

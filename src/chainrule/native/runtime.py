@@ -1,4 +1,4 @@
-"""From a module to running code: LLVM's passes, the object cache, threads, the call itself.
+"""From a request to running code: LLVM's passes, threads, the call itself.
 
 Threads enter the same native function together, each with its own number, and meet at barriers
 inside it; ctypes lets go of Python's lock for as long as they run.
@@ -30,20 +30,13 @@ _SLACK = 0  # elements behind each buffer that may be touched: none
 
 
 class Code:
-    """Machine code for a request; `run(call, thread)` starts it.
+    """Machine code made for a request, ready to run; `run(call, thread)` starts it.
 
-    It is made, or, with a blob, what was made before is loaded.  `outline` says all that running
-    it takes; `layout` shows its nests.
+    `outline` says all that running it takes.
     """
 
-    def __init__(
-        self, request: Request, dtype: str, blob: bytes | None = None, profile: bool = False
-    ) -> None:
-        self.request, self.dtype = request, dtype
-        if blob is None:
-            objects = compiled(modules_of(self.layout, dtype, profile))
-            blob = packed(outline(self.layout), objects)
-        self.blob = blob
+    def __init__(self, request: Request, blob: bytes) -> None:
+        self.request = request
         self.outline, objects = unpacked(blob)
         host.target()
         backing = llvm.parse_assembly("")
@@ -55,8 +48,14 @@ class Code:
 
     @cached_property
     def layout(self) -> Layout:
-        """The nests; code that was loaded has them laid out only when somebody looks."""
+        """The nests, laid out again when somebody looks."""
         return layout(self.request)
+
+
+def machine_code(request: Request, dtype: str, profile: bool = False) -> bytes:
+    """The machine code for a request, with its outline."""
+    nests = layout(request)
+    return packed(outline(nests), compiled(modules_of(nests, dtype, profile)))
 
 
 def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:

@@ -40,8 +40,8 @@ class Plan:
     others: tuple[Plan, ...] = ()
 
     @property
-    def shared(self) -> str | None:
-        """The loop that threads share, of a nest without samples: the first with parts for many.
+    def shared_loop(self) -> str | None:
+        """What threads share if the nest has no samples: the first loop with parts for many.
 
         If there is none, the one with the most.  A layer of many weights has theirs first.
         """

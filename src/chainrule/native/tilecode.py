@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from llvmlite import ir
 
+from chainrule.native.memory import ALIGNMENT
 from chainrule.native.points import FUSE, I1, I32, I64, PTR, Value, declared
 from chainrule.native.toom import Matrix, applied
 
@@ -83,7 +84,10 @@ def function(
 
 
 def turn(module: ir.Module, kind: ir.VectorType) -> ir.Function:
-    """f(source, stride, target): the columns of a square whose rows are so far apart."""
+    """f(source, stride, target): the columns of a square, one behind another.
+
+    Its rows are so far apart; the target is where a line of the cache begins.
+    """
     n, name = kind.count, f"turn.{kind.count}.{kind.element}"
     found = module.globals.get(name)
     if found is not None:
@@ -94,14 +98,14 @@ def turn(module: ir.Module, kind: ir.VectorType) -> ir.Function:
         f.attributes.add(attribute)
     source, stride, target = f.args
     b = ir.IRBuilder(f.append_basic_block("entry"))
-    size = 4 if kind.element in (ir.FloatType(), I32) else 8
+    size = 4 if isinstance(kind.element, ir.FloatType) else 8
     square = []
     for i in range(n):
         place = b.gep(source, [b.mul(stride, I64(i))], source_etype=kind.element)
         square.append(b.load(place, typ=kind, align=size))
     for i, column in enumerate(_columns(b, square)):
         place = b.gep(target, [I64(i * n)], source_etype=kind.element)
-        b.store(column, place, align=n * size)
+        b.store(column, place, align=min(n * size, ALIGNMENT))
     b.ret_void()
     return f
 
