@@ -358,6 +358,21 @@ def test_code_comes_back_from_the_cache(tmp_path: Any, monkeypatch: Any) -> None
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 3
 
 
+def test_there_is_work_for_many_threads() -> None:
+    """The 3x3 taps of a wide layer are too few for many threads to share; its channels are not."""
+    p = Program("y[b,i:4,j:4,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,i+m-1,j+n-1,c])")
+    p = p.gradient(of="y", wrt=["w"])
+    rng = np.random.default_rng(0)
+    shapes = {"x": (2, 4, 4, 384), "w": (3, 3, 384, 512), "δy": (2, 4, 4, 512)}
+    f = p.compile(cache=False)
+    f(outputs=["δw"], **{t: rng.normal(size=shapes[t]) for t in p.inputs})
+    (n,) = (q for q in f._code.layout.plans if q.nest.target == "δw")
+    assert n.nest.sample is None
+    assert n.shared_loop is not None
+    assert n.order[0] != n.shared_loop
+    assert (n.units(n.shared_loop) or 0) >= 8
+
+
 def test_an_outline_comes_back_as_it_was() -> None:
     rng = np.random.default_rng(0)
     program = Program(CNN)

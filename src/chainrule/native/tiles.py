@@ -87,7 +87,8 @@ def cheapest(
     base = {vector: 1} if vector else {}
     if work is None or work.steps < 4:
         row = _crossing(nest, vector)
-        return {**base, row: width} if row is not None and width > 1 else base
+        square = row is not None and 1 < width <= (nest.extents[row] or 0)
+        return {**base, row: width} if row is not None and square else base
     stored = {n for a in nest.store for n in a.names}
     # of equals, the nearest in memory
     apart = apart_from(nest, vector)
