@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from chainrule import FormulaError, Program
-from chainrule.native import Trainer, compile_system, runtime
+from chainrule.native import Trainer, compile_system, objects
 from chainrule.native.outline import outline, packed, unpacked
 from native_check import check, native
 from native_programs import PROGRAMS, case
@@ -270,7 +270,7 @@ def test_after_a_fork() -> None:
 def test_an_interrupt_waits_for_the_compiler(monkeypatch: Any) -> None:
     """A process that ended while LLVM is at work would crash."""
     working: list[str] = []
-    real = runtime._object_code
+    real, before = objects._object_code, sys.getswitchinterval()
 
     def slow(text: str) -> bytes:
         working.append(text)
@@ -280,7 +280,7 @@ def test_an_interrupt_waits_for_the_compiler(monkeypatch: Any) -> None:
         working.pop()
         return made
 
-    monkeypatch.setattr(runtime, "_object_code", slow)
+    monkeypatch.setattr(objects, "_object_code", slow)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     f = Program("y[i] = 2*x[i]").compile(cache=False)
     try:
@@ -289,6 +289,7 @@ def test_an_interrupt_waits_for_the_compiler(monkeypatch: Any) -> None:
     finally:
         signal.signal(signal.SIGINT, handler)
     assert not working
+    assert sys.getswitchinterval() == before
     monkeypatch.undo()
     assert f(x=np.ones(3))["y"].tolist() == [2, 2, 2]
 

@@ -15,8 +15,9 @@ from chainrule.given import numbers
 from chainrule.native import cache, host, memory, report
 from chainrule.native.driver import modules_of
 from chainrule.native.loops import batch_axes
+from chainrule.native.objects import optimised
 from chainrule.native.request import Request
-from chainrule.native.runtime import Code, Instance, address_of, machine_code, optimised
+from chainrule.native.runtime import Code, Instance, address_of, machine_code
 from chainrule.native.tiles import Machine
 from chainrule.ranges import Ranges, Shape, numeric
 from chainrule.system import System

@@ -1,4 +1,4 @@
-"""From a request to running code: LLVM's passes, threads, the call itself.
+"""From a request to running code: threads, memory, the call itself.
 
 Threads enter the same native function together, each with its own number, and meet at barriers
 inside it; ctypes lets go of Python's lock for as long as they run.
@@ -11,15 +11,15 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 
 import llvmlite.binding as llvm
-from llvmlite import ir
 
 from chainrule.native import host, memory
 from chainrule.native.driver import CALL, SYNC_BYTES, modules_of, slots
 from chainrule.native.memory import Buffer, address_of
+from chainrule.native.objects import compiled
 from chainrule.native.outline import outline, packed, unpacked
 from chainrule.native.request import Request
 from chainrule.native.stages import LANES, Layout, layout
@@ -56,84 +56,6 @@ def machine_code(request: Request, dtype: str, profile: bool = False) -> bytes:
     """The machine code for a request, with its outline."""
     nests = layout(request)
     return packed(outline(nests), compiled(modules_of(nests, dtype, profile)))
-
-
-def optimised(module: str) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
-    """The module after LLVM's passes.
-
-    Vectors, unrolled loops and accumulators are in it already, and what is computed twice is rare.
-    What is left is to fold addresses; the usual pipelines take four times as long, and the code is
-    no faster.  (Not NewGVN, which could find the rest: LLVM 22's miscompiles tests of positions.)
-    """
-    machine = host.target_machine()
-    parsed = llvm.parse_assembly(module)
-    parsed.verify()
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_sroa_pass()
-    passes.add_simplify_cfg_pass()
-    passes.add_instruction_combine_pass()
-    passes.add_loop_rotate_pass()
-    passes.add_instruction_combine_pass()
-    passes.run(parsed, builder)
-    return parsed, machine
-
-
-def compiled(modules: Iterable[ir.Module]) -> list[bytes]:
-    """Each module's object code.  LLVM is at one in a thread while the next is being written."""
-    worker = _Compiler()
-    try:
-        worker.start()
-    except RuntimeError:  # the interpreter is about to end: no more threads
-        return [_object_code(str(module)) for module in modules]
-    try:
-        for module in modules:
-            worker.texts.put(str(module))
-    except BaseException:
-        worker.stops = True
-        raise
-    finally:
-        worker.finish()
-    if worker.failed is not None:
-        raise worker.failed
-    return worker.made
-
-
-class _Compiler(threading.Thread):
-    """LLVM's thread: from modules as text to object code, in order."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.made: list[bytes] = []
-        self.failed: BaseException | None = None
-        self.stops = False
-        self.ended = threading.Event()  # an interrupted join() takes a thread for one that ended
-
-    def run(self) -> None:
-        try:
-            while (text := self.texts.get()) is not None and not self.stops:
-                self.made.append(_object_code(text))
-        except BaseException as e:  # raised where the caller waits
-            self.failed = e
-        self.ended.set()
-
-    def finish(self) -> None:
-        """Wait for it, interrupted or not: a process that ends while LLVM is at work crashes."""
-        self.texts.put(None)
-        interrupt: KeyboardInterrupt | None = None
-        while not self.ended.is_set():
-            try:
-                self.ended.wait()
-            except KeyboardInterrupt as e:
-                interrupt, self.stops = e, True
-        if interrupt is not None:
-            raise interrupt
-
-
-def _object_code(module: str) -> bytes:
-    parsed, machine = optimised(module)
-    return bytes(machine.emit_object(parsed))
 
 
 # ---------------------------------------------------------------- threads
@@ -286,4 +208,4 @@ class Instance:
         _pool.run(self)
 
 
-__all__: Sequence[str] = ["Code", "Instance", "address_of", "compiled"]
+__all__: Sequence[str] = ["Code", "Instance", "address_of", "machine_code"]
