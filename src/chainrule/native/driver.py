@@ -26,13 +26,16 @@ from chainrule.native.memory import Buffer
 from chainrule.native.nest import Nest
 from chainrule.native.points import I64, PTR, Value, declared
 from chainrule.native.schedule import Plan
-from chainrule.native.stages import LANES, Layout, Stage
+from chainrule.native.stages import LANES, Layout, Stage, work_of
+from chainrule.native.tiles import BATCH
 
 _VOID, _I8, _I32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
 _FIRST, _PART = 6, 24  # nests of a module: while LLVM compiles one, the next is written
 _SPINS = 2000  # tests of a barrier before a thread offers its core to others
 ARRIVED, GENERATION, TICKET = 0, 16, 32  # where they are in the block of memory threads share
-SYNC_BYTES = 512
+COUNTERS = 64  # from here on, one for each thread's part of each nest that is shared out
+_CHUNKS = 8  # that a thread's part is taken in
+_LARGE = 1 << 17  # multiply-adds of a nest from which on threads help each other
 # What `run` is told, eight bytes each: addresses first, then numbers.
 CALL = ("tables", "sync", "order", "losses", "rest", "profile",
         "threads", "step", "stop", "rows", "batch")  # fmt: skip
@@ -122,8 +125,8 @@ class _Driver:
         for k, stage in enumerate(self.layout.stages):
             if stage.samples:
                 self.samples(stage, values)
-            for p in stage.shared:
-                self.shared(p, values)
+            for number, p in enumerate(stage.shared):
+                self.shared(p, number, values)
             b.call(barrier, [a["sync"], a["threads"], a["rest"]])
             if k == len(self.layout.stages) - 1:
                 self.keep_objective(s, k == 0, barrier)
@@ -251,24 +254,58 @@ class _Driver:
             and buffer.lane_offset == stage.lane_start
         )  # fmt: skip
         start = b.gep(self.address(first), [offset], source_etype=_I8)
-        kinds = [PTR, _I8, I64, ir.IntType(1)]
-        memset = declared(self.module, "llvm.memset.p0.i64", _VOID, kinds)
-        b.call(memset, [start, _I8(0), self.constant(stage.lane_bytes), ir.IntType(1)(0)])
+        b.call(self.memset(), [start, _I8(0), self.constant(stage.lane_bytes), ir.IntType(1)(0)])
 
-    def shared(self, p: Plan, values: dict[str, Value]) -> None:
-        """This thread's part of a nest that is shared out by results."""
-        b, a = self.b, self.a
+    def memset(self) -> ir.Function:
+        kinds = [PTR, _I8, I64, ir.IntType(1)]
+        return declared(self.module, "llvm.memset.p0.i64", _VOID, kinds)
+
+    def shared(self, p: Plan, number: int, values: dict[str, Value]) -> None:
+        """This thread's part of a nest that is shared out by results; then what is left of others'.
+
+        Parts of large nests are taken in chunks, so that a thread whose core is slow, or taken by
+        another process, leaves some of its part to the rest.
+        """
+        b, a, c = self.b, self.a, self.constant
         count = p.units(p.shared_loop) if p.shared_loop else 1
         if count is None:
             assert p.shared_loop is not None
-            size = self.constant(p.tile.get(p.shared_loop, 1))
-            total = b.udiv(b.add(values["batch"], b.sub(size, self.constant(1))), size)
+            size = c(p.tile.get(p.shared_loop, 1))
+            total = b.udiv(b.add(values["batch"], b.sub(size, c(1))), size)
         else:
-            total = self.constant(count)
-        low = b.udiv(b.mul(total, a["thread"]), a["threads"])
-        high = b.udiv(b.mul(total, b.add(a["thread"], self.constant(1))), a["threads"])
-        with b.if_then(b.icmp_signed("<", low, high)):
-            self.call(p, {**values, "low": low, "high": high})
+            total = c(count)
+
+        def part(thread: Value) -> tuple[Value, Value]:
+            return (b.udiv(b.mul(total, thread), a["threads"]),
+                    b.udiv(b.mul(total, b.add(thread, c(1))), a["threads"]))  # fmt: skip
+
+        if work_of(p, BATCH) < _LARGE:
+            low, high = part(a["thread"])
+            with b.if_then(b.icmp_signed("<", low, high)):
+                self.call(p, {**values, "low": low, "high": high})
+            return
+        chunk = b.udiv(total, b.mul(a["threads"], c(_CHUNKS)))
+        chunk = b.select(b.icmp_signed("<", chunk, c(1)), c(1), chunk)
+        chunk = b.select(b.icmp_signed("==", a["threads"], c(1)), total, chunk)
+
+        def help_(turn: Value) -> None:
+            thread = b.urem(b.add(a["thread"], turn), a["threads"])
+            low, high = part(thread)
+            place = b.add(b.mul(a["threads"], c(number)), b.add(thread, c(COUNTERS)))
+            counter = b.gep(a["sync"], [place], source_etype=I64)
+            again, work, done = (b.append_basic_block(n) for n in ("take", "chunk", "taken"))
+            b.branch(again)
+            b.position_at_end(again)
+            start = b.add(low, b.atomic_rmw("add", counter, chunk, "monotonic"))
+            b.cbranch(b.icmp_signed("<", start, high), work, done)
+            b.position_at_end(work)
+            stop = b.add(start, chunk)
+            stop = b.select(b.icmp_signed("<", stop, high), stop, high)
+            self.call(p, {**values, "low": start, "high": stop})
+            b.branch(again)
+            b.position_at_end(done)
+
+        self.e.loop(c(0), a["threads"], 1, [], nothing(help_))
 
     def barrier(self) -> ir.Function:
         """Wait until every thread is here; the last to come readies the ticket and opens."""
@@ -290,6 +327,9 @@ class _Driver:
         b.position_at_end(opens)
         b.atomic_rmw("xchg", arrived, c(0), "monotonic")
         b.atomic_rmw("xchg", ticket, c(0), "monotonic")
+        counters = b.gep(sync, [c(COUNTERS)], source_etype=I64)
+        size = b.mul(threads, c(8 * self.layout.shared_out))
+        b.call(self.memset(), [counters, _I8(0), size, ir.IntType(1)(0)])
         b.atomic_rmw("xchg", generation, b.add(now, c(1)), "release")
         b.branch(out)
         b.position_at_end(waits)

@@ -26,7 +26,7 @@ class Outline:
     block       samples of a block
     lane_bytes  of all partial sums in a lane
     nests       how many there are
-    shared_out  whether threads share out some nest by its results
+    shared_out  the most nests of a stage that threads share out by their results
     work        products summed in a step, and for each row besides
     """
 
@@ -35,7 +35,7 @@ class Outline:
     block: int
     lane_bytes: int
     nests: int
-    shared_out: bool
+    shared_out: int
     work: tuple[int, int]
 
     def multiply_adds(self, rows: int) -> int:
@@ -47,7 +47,7 @@ def outline(made: Layout) -> Outline:
     """A layout's."""
     return Outline(
         made.buffers, made.results, made.block, made.lane_bytes, len(list(made.plans)),
-        any(s.shared for s in made.stages), made.work,
+        made.shared_out, made.work,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 import llvmlite.binding as llvm
 
 from chainrule.native import host, memory
-from chainrule.native.driver import CALL, SYNC_BYTES, modules_of, slots
+from chainrule.native.driver import CALL, COUNTERS, modules_of, slots
 from chainrule.native.memory import Buffer, address_of
 from chainrule.native.objects import compiled
 from chainrule.native.outline import outline, packed, unpacked
@@ -142,7 +142,7 @@ class Instance:
         self.kept: list[object] = []
         self.rows = -1
         self.batch_memory: object = None
-        (sync,), kept = memory.allocate([SYNC_BYTES])
+        (sync,), kept = memory.allocate([8 * (COUNTERS + threads * self.outline.shared_out)])
         self.kept.append(kept)
         self.set(tables=ctypes.addressof(self.tables), sync=sync, rest=_REST, threads=threads)
         # cycles in each nest, in all and the fewest of a call

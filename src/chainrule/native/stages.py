@@ -64,17 +64,27 @@ class Layout:
             yield from stage.shared
 
     @property
+    def shared_out(self) -> int:
+        """The most nests of a stage that threads share out by results."""
+        return max((len(stage.shared) for stage in self.stages), default=0)
+
+    @property
     def work(self) -> tuple[int, int]:
         """Products summed, roughly: in a step, and for each row besides."""
         step = row = 0
         for p in self.plans:
-            summed = main_sum(p.nest, None, 1)
-            work = p.nest.values(p.nest.loops) * (summed.steps if summed else 2)
             if p.nest.sample or None in p.nest.extents.values():
-                row += work
+                row += work_of(p, 1)
             else:
-                step += work
+                step += work_of(p, 1)
         return step, row
+
+
+def work_of(p: Plan, rows: int) -> int:
+    """Products that a nest sums, roughly, where the batch has so many rows."""
+    summed = main_sum(p.nest, None, 1)
+    work = p.nest.values(p.nest.loops) * (summed.steps if summed else 2)
+    return work * rows if p.nest.sample or None in p.nest.extents.values() else work
 
 
 def layout(request: Request) -> Layout:
