@@ -374,6 +374,33 @@ def test_there_is_work_for_many_threads() -> None:
     assert (n.units(n.shared_loop) or 0) >= 8
 
 
+def test_threads_that_help_each_other_do_everything_once() -> None:
+    """Layers large enough that threads take their parts in chunks, and each other's."""
+    p = Program(
+        "h[b,k] = tanh(sum[i](w[i,k] * x[b,i]))\n"
+        "E = mean[b](sum[l]((sum[k](v[k,l] * h[b,k]) - t[b,l])**2))\n"
+        "w[i,k] = w[i,k] - 0.01*grad(E, w)[i,k]\n"
+        "v[k,l] = v[k,l] - 0.01*grad(E, v)[k,l]"
+    )
+    rng = np.random.default_rng(0)
+    state = {"w": rng.normal(size=(150, 333)) / 12, "v": rng.normal(size=(333, 40)) / 18}
+    data = {"x": rng.normal(size=(120, 150)), "t": rng.normal(size=(120, 40))}
+    made = set()
+    for threads in (1, 2, 3, 4, 7, 8, 16):
+        trainer = p.trainer(state, dtype="float64", threads=threads, cache=False)
+        losses = [trainer.run(data, batch_size=50) for _ in range(4)]
+        made.add(b"".join(a.tobytes() for a in (*losses, *trainer.state().values())))
+    assert len(made) == 1
+    w, v = (a.copy() for a in state.values())
+    for rows in 4 * [slice(0, 50), slice(50, 100), slice(100, 120)]:
+        x, t = data["x"][rows], data["t"][rows]
+        h = np.tanh(x @ w)
+        d = 2 * (h @ v - t) / len(x)
+        w, v = w - 0.01 * x.T @ ((d @ v.T) * (1 - h**2)), v - 0.01 * h.T @ d
+    np.testing.assert_allclose(trainer.state()["w"], w, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(trainer.state()["v"], v, rtol=1e-10, atol=1e-12)
+
+
 def test_an_outline_comes_back_as_it_was() -> None:
     rng = np.random.default_rng(0)
     program = Program(CNN)
