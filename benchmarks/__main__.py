@@ -244,7 +244,7 @@ def main() -> int:
         found["inference"] = inference_row(given)
         print(report.rates_text("one image", found["inference"], "images_per_second"), flush=True)
     if "convolutions" in wanted:
-        rows = convolutions.measure(given.threads, max(3, given.rounds - 2))
+        rows = convolutions.measure(given.threads, given.rounds + 2)
         found["convolutions"] = {"rows": rows, "summary": convolutions.summary(rows)}
         print(f"  {found['convolutions']['summary']}", flush=True)
     if "compile" in wanted:

@@ -182,7 +182,7 @@ def measure(threads: int, rounds: int) -> list[dict[str, Any]]:
             runs["peak"] = peak.run
             difference = _difference(shape, kind, mine, theirs)
             # short turns, but many: a neighbour on the machine may take a core for some of them
-            rates = timing.medians(timing.interleave(runs, 2 * rounds - 1, seconds=0.08))
+            rates = timing.medians(timing.interleave(runs, rounds, seconds=0.08))
             limit = peak.flops(rates.pop("peak"))
             best = max((r for name, r in rates.items() if name != "chainrule"), default=None)
             flops = 2.0 * shape.multiply_adds()

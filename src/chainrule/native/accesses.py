@@ -274,8 +274,8 @@ class Accesses(Points):
         def more(i: Value, carried: list[Value]) -> list[Value]:
             step = b.mul(i, self.whole(buffer.lane_bytes))
             place = b.gep(first, [step], source_etype=ir.IntType(8))
-            more = self.load(buffer, e, place, at, point, by_squares=False)
-            return [self.operate("fadd", carried[0], more)]
+            read = self.load(buffer, e, place, at, point, by_squares=False)
+            return [self.operate("fadd", carried[0], read)]
 
         return self.loop(1, self.arguments["lanes"], 1, [start], more)[0]
 

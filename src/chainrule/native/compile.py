@@ -188,7 +188,7 @@ class Compiled:
         call = _Call(self, code, self.threads, self._rows(given), shapes, wanted)
         for _ in range(_PROFILE_CALLS):
             call.run(given)
-        return report.report(code.layout, list(call.instance.profile)[: code.outline.nests])
+        return report.report(self._code.layout, list(call.instance.profile)[: code.outline.nests])
 
     @property
     def _code(self) -> Code:

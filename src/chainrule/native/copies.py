@@ -160,19 +160,27 @@ class Copies:
         return p.order[0] == v and whole and uses >= _PANEL_USES
 
     def copy_last(self, t: str, name: str, place: int, tile: int) -> Nest:
-        """A nest that copies a tensor with one axis last; or that axis's tiles first, too."""
+        """A nest that copies a tensor with one axis last; or that axis's panels first, too."""
         rank = len(self.shapes[t])
         n = self.copy(t, name, [*(k for k in range(rank) if k != place), place])
         v = n.store[-1].bare
-        if not tile or v is None:
-            return n
-        *rest, size = self.shapes[name]
-        assert size is not None
-        first = v + PANEL
-        self.shapes[name] = (size // tile, *rest, tile)
-        body = substitute(n.body, {v: affine([(first, tile), (v, 1)])})
-        extents = {**n.extents, first: size // tile, v: tile}
-        return Nest(name, (first, *n.loops), (bare(first), *n.store), body, extents)
+        return self.copy_in_panels(n, tile, 0, 0) if tile and v is not None else n
+
+    def copy_in_panels(self, n: Nest, panel: int, axis: int, loop: int) -> Nest:
+        """A copy whose last axis is cut into panels: which one it is comes on a new axis.
+
+        And in a new loop; each is inserted before one that there was.
+        """
+        v, shape = n.loops[-1], list(self.shapes[n.target])
+        first, size, store, loops = v + PANEL, shape[-1] or 0, list(n.store), list(n.loops)
+        shape[-1:] = [panel]
+        shape.insert(axis, size // panel)
+        store.insert(axis, bare(first))
+        loops.insert(loop, first)
+        self.shapes[n.target] = tuple(shape)
+        body = substitute(n.body, {v: affine([(first, panel), (v, 1)])})
+        extents = {**n.extents, first: size // panel, v: panel}
+        return Nest(n.target, tuple(loops), tuple(store), body, extents)
 
     def swapped(self, p: Plan, swaps: Mapping[Expr, tuple[str, int]], tile: int) -> Plan:
         """The plan with copies read in place of weights, panel by panel if they are in panels."""

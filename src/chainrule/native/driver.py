@@ -248,11 +248,8 @@ class _Driver:
     def clear(self, stage: Stage, offset: Value) -> None:
         """Set a lane's partial sums to zero."""
         b = self.b
-        first = next(
-            buffer for p in stage.samples
-            if (buffer := self.layout.buffers[p.nest.target]).place == "lanes"
-            and buffer.lane_offset == stage.lane_start
-        )  # fmt: skip
+        targets = (self.layout.buffers[p.nest.target] for p in stage.samples)
+        first = min((t for t in targets if t.place == "lanes"), key=lambda t: t.lane_offset)
         start = b.gep(self.address(first), [offset], source_etype=_I8)
         b.call(self.memset(), [start, _I8(0), self.constant(stage.lane_bytes), ir.IntType(1)(0)])
 
@@ -279,7 +276,8 @@ class _Driver:
             return (b.udiv(b.mul(total, thread), a["threads"]),
                     b.udiv(b.mul(total, b.add(thread, c(1))), a["threads"]))  # fmt: skip
 
-        if work_of(p, BATCH) < _LARGE:
+        step, row = work_of(p)
+        if step + BATCH * row < _LARGE:
             low, high = part(a["thread"])
             with b.if_then(b.icmp_signed("<", low, high)):
                 self.call(p, {**values, "low": low, "high": high})
@@ -308,7 +306,7 @@ class _Driver:
         self.e.loop(c(0), a["threads"], 1, [], nothing(help_))
 
     def barrier(self) -> ir.Function:
-        """Wait until every thread is here; the last to come readies the ticket and opens."""
+        """Wait until every thread is here; the last to come readies the counters and opens."""
         kind = ir.FunctionType(_VOID, [PTR, I64, PTR])
         f = ir.Function(self.module, kind, "barrier")
         f.linkage = "internal"

@@ -114,7 +114,7 @@ class NestFunction:
             return
         name = p.order[k]
         count = p.tile.get(name, 1)
-        shared = name == p.shared_loop and not self.nest.sample
+        shared = not self.nest.sample and name == p.shared_loop
 
         def inner(at: Linear, taken: int, tail_: int = 0) -> None:
             e.env[name] = at

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from chainrule.expr import Access, affine, bare, substitute
+from chainrule.expr import Access, bare, substitute
 from chainrule.native.borders import COPY_USES, uses
 from chainrule.native.copies import PANEL, Copies, inside_reduction, part_of, split
 from chainrule.native.memory import ALIGNMENT
@@ -34,7 +34,9 @@ def in_panels(plans: list[Plan], context: Copies) -> list[Plan]:
             size = _panel(p, e, context) if _lies_badly(p.nest, e, context) else 0
             if size and (e.tensor, size) not in made:
                 name = made[e.tensor, size] = context.fresh(e.tensor + PANEL)
-                out.append(context.plan(_copied(name, e.tensor, size, context)))
+                copy = context.copy(e.tensor, name)  # goes through memory as it is read
+                copy = context.copy_in_panels(copy, size, axis=1, loop=len(copy.loops) - 1)
+                out.append(context.plan(copy))
             if size:
                 names[e] = made[e.tensor, size]
         out.append(_by_panels(p, names, context) if names else p)
@@ -74,19 +76,6 @@ def _panel(p: Plan, e: Access, context: Copies) -> int:
     if not panel or panel == size or part_of(panel // unit, count) < _KEPT * count:
         return 0
     return panel
-
-
-def _copied(name: str, t: str, panel: int, context: Copies) -> Nest:
-    """A nest that copies a tensor: of each place what one panel holds, then the next panel."""
-    n = context.copy(t, name)
-    v = n.loops[-1]
-    sample, *rest, size = context.shapes[t]
-    assert size is not None
-    context.shapes[name] = (sample, size // panel, *rest, panel)
-    body = substitute(n.body, {v: affine([(v + PANEL, panel), (v, 1)])})
-    extents = {**n.extents, v + PANEL: size // panel, v: panel}
-    store = (n.store[0], bare(v + PANEL), *n.store[1:])
-    return Nest(name, (*n.loops[:-1], v + PANEL, v), store, body, extents)
 
 
 def _by_panels(p: Plan, copies: Mapping[Access, str], context: Copies) -> Plan:

@@ -39,8 +39,7 @@ class Stage:
 
     samples: list[Plan] = field(default_factory=list)
     shared: list[Plan] = field(default_factory=list)
-    lane_start: int = 0  # where a lane's partial sums of this stage are, and what they take
-    lane_bytes: int = 0
+    lane_bytes: int = 0  # of this stage's partial sums in a lane, one behind another
 
 
 @dataclass
@@ -71,20 +70,16 @@ class Layout:
     @property
     def work(self) -> tuple[int, int]:
         """Products summed, roughly: in a step, and for each row besides."""
-        step = row = 0
-        for p in self.plans:
-            if p.nest.sample or None in p.nest.extents.values():
-                row += work_of(p, 1)
-            else:
-                step += work_of(p, 1)
-        return step, row
+        each = [work_of(p) for p in self.plans]
+        return sum(step for step, _ in each), sum(row for _, row in each)
 
 
-def work_of(p: Plan, rows: int) -> int:
-    """Products that a nest sums, roughly, where the batch has so many rows."""
+def work_of(p: Plan) -> tuple[int, int]:
+    """Products that a nest sums, roughly: in a step, or for each row."""
     summed = main_sum(p.nest, None, 1)
     work = p.nest.values(p.nest.loops) * (summed.steps if summed else 2)
-    return work * rows if p.nest.sample or None in p.nest.extents.values() else work
+    by_row = p.nest.sample or None in p.nest.extents.values()
+    return (0, work) if by_row else (work, 0)
 
 
 def layout(request: Request) -> Layout:
@@ -336,12 +331,12 @@ class _Builder(Rewriter):
         """Where each stage's partial sums are in a lane; the bytes of one."""
         size, placed = 0, {}
         for stage in stages:
-            stage.lane_start = size
+            start = size
             for b in (self.buffers[p.nest.target] for p in stage.samples):
                 if b.place == "lanes" and id(b) not in placed:
                     placed[id(b)], b.lane_offset = b, size
                     size += -(-b.bytes(1) // ALIGNMENT) * ALIGNMENT
-            stage.lane_bytes = size - stage.lane_start
+            stage.lane_bytes = size - start
         for b in placed.values():
             b.lane_bytes = size
         return size

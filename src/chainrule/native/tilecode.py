@@ -28,11 +28,7 @@ def function(
     if found is not None:
         return found
     mask = [ir.VectorType(I1, width)] if masked else []
-    kinds = [PTR, *[I64] * axes, PTR, I64, *mask]
-    f = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-    f.linkage = "internal"
-    for attribute in ("noinline", "nounwind"):
-        f.attributes.add(attribute)
+    f = _shared(module, name, [PTR, *[I64] * axes, PTR, I64, *mask])
     source, *strides, target, distance = f.args[: axes + 3]
     for pointer in (source, target):
         pointer.add_attribute("noalias")
@@ -83,6 +79,15 @@ def function(
     return f
 
 
+def _shared(module: ir.Module, name: str, kinds: Sequence[ir.Type]) -> ir.Function:
+    """A new function that a module's nests call."""
+    f = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+    f.linkage = "internal"
+    for attribute in ("noinline", "nounwind"):
+        f.attributes.add(attribute)
+    return f
+
+
 def turn(module: ir.Module, kind: ir.VectorType) -> ir.Function:
     """f(source, stride, target): the columns of a square, one behind another.
 
@@ -92,10 +97,7 @@ def turn(module: ir.Module, kind: ir.VectorType) -> ir.Function:
     found = module.globals.get(name)
     if found is not None:
         return found
-    f = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, I64, PTR]), name)
-    f.linkage = "internal"
-    for attribute in ("noinline", "nounwind"):
-        f.attributes.add(attribute)
+    f = _shared(module, name, [PTR, I64, PTR])
     source, stride, target = f.args
     b = ir.IRBuilder(f.append_basic_block("entry"))
     size = 4 if isinstance(kind.element, ir.FloatType) else 8
