@@ -177,7 +177,8 @@ def test_written_names_may_be_anything(tmp_path: Path, data: Path) -> None:
         assert written["file"][1, 1] == 8
         assert written["δq"][1, 1] == 9
     text = "y = sum[i,j](d_q[i,j])"
-    assert "42" not in failed("run", "-", "--data", data, stdin=text)
+    said = failed("run", "-", "--data", data, stdin=text)
+    assert "42" not in said.replace(str(data), "")  # a folder may have any number in its name
     done = chainrule("run", "-", "--data", out, stdin=text)
     assert "81" in done.stdout
 
