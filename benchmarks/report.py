@@ -18,9 +18,9 @@ WORKED_FLOOR, INFERENCE_FLOOR, ONNX_FLOOR, CONV_MEAN, CONV_LEAST = 20, 8, 1, 1.0
 BATCHES = (16, 64, 256)
 
 HOW = """\
-How it was measured: all candidates live in one process and take turns, round after round, each
-turn long enough for the other's threads to have gone to sleep; the table has the median of the
-rounds. Threads are the cores the process may use, for everyone. A step is forward, softmax
+How it was measured: all candidates live in one process and take turns, round after round, with a
+pause before each turn in which the threads of the one before go to sleep; the table has the median
+of the rounds. Threads are the cores the process may use, for everyone. A step is forward, softmax
 cross-entropy, backward and plain gradient descent in float32. PyTorch takes batches as views that
 cost nothing, with its fused optimizer; chainrule gathers rows by an order, as training does. All
 start from the same values, and their losses after two steps are compared before any time counts.

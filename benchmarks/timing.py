@@ -15,7 +15,8 @@ from llvmlite import ir
 from chainrule.native import host
 
 ROUNDS = 7
-SECONDS = 0.25  # of each measurement: long against a thread pool's going to sleep
+SECONDS = 0.25  # of each measurement
+PAUSE = 0.03  # before it, in seconds: OpenMP's threads spin for some 8 ms, then sleep
 
 
 def interleave(
@@ -26,11 +27,13 @@ def interleave(
     """Repetitions per second of each candidate, one after the other, round by round.
 
     `run(n)` does n repetitions.  How many fill `seconds` is found first, which also warms up.
+    Each turn begins when the threads of the one before have gone to sleep.
     """
     counts = {name: _repetitions(run, seconds) for name, run in runs.items()}
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            time.sleep(PAUSE)
             began = time.perf_counter()
             run(counts[name])
             rates[name].append(counts[name] / (time.perf_counter() - began))

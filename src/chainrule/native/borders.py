@@ -6,12 +6,13 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chainrule.expr import Access, Affine, affine
+from chainrule.expr import Access, Affine, Reduce, affine, walk
 from chainrule.native.nest import Nest, at, positions
 from chainrule.native.schedule import Plan, reach, settle, with_methods
 
 Shapes = Mapping[str, Sequence[int | None]]
 COPY_USES = 256  # readings of an element that outweigh its being copied
+_EDGE_USES = 512  # the same where a single row of results needs what is outside
 _PIECES = 9  # nests that one is cut into
 
 
@@ -40,12 +41,13 @@ def pieces(p: Plan, inputs: Container[str], shapes: Shapes) -> list[Plan]:
         return [p]
     beyond = [(e, k) for (e, k), m in p.methods.items()
               if m == "halo" and e.tensor in inputs]  # fmt: skip
-    if any(uses(n, e, shapes) > COPY_USES for e, _ in beyond):
-        return [p]
     cuts: dict[str, _Cut] = {}
     for e, k in beyond:
         cut = _cut(n, positions(e)[k], shapes[e.tensor][k])
         if cut is None or cuts.setdefault(cut.name, cut) != cut:
+            return [p]
+        edge = n.lane is None and len(cut.border) == 1
+        if uses(n, e, shapes) > (_EDGE_USES if edge else COPY_USES):
             return [p]
     if math.prod(1 + len(c.border) for c in cuts.values()) > _PIECES or (
         n.lane is None and len(cuts) > 1
@@ -108,7 +110,8 @@ def _cut_up(p: Plan, c: _Cut) -> list[Plan]:
 def uses(n: Nest, e: Access, shapes: Shapes) -> float:
     """How many times a nest reads an element of a tensor."""
     elements = math.prod(d for d in shapes[e.tensor] if d is not None)
-    return math.prod(d for d in n.extents.values() if d is not None) / max(elements, 1)
+    summed = (i for x in walk(n.body) if isinstance(x, Reduce) for i in x.names)
+    return n.values([*n.loops, *summed]) / max(elements, 1)
 
 
 def _at(p: Plan, values: Mapping[str, Affine], extents: Mapping[str, int | None]) -> Plan:
