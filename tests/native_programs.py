@@ -40,6 +40,11 @@ PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
         {"x": (2, 6, 5, 64), "w": (3, 3, 64, 128)},
         "y",
     ),
+    "wide and strided": (  # only a first row and column need what is outside: no copy
+        "y[b,i:5,j:29,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,2*i+m-1,2*j+n-1,c])",
+        {"x": (2, 10, 58, 6), "w": (3, 3, 6, 128)},
+        "y",
+    ),
     "wide, with the channel's number": (
         "y[b,i:8,j:8,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,i+m-1,j+n-1,c]) * (k < 40) + k",
         {"x": (2, 8, 8, 64), "w": (3, 3, 64, 128)},
