@@ -14,6 +14,7 @@ from llvmlite import ir
 
 from chainrule.expr import Access, const
 from chainrule.native import host
+from chainrule.native.blocks import work_of
 from chainrule.native.emit import Evaluator
 from chainrule.native.kernel import (
     INTEGERS,
@@ -26,7 +27,7 @@ from chainrule.native.memory import Buffer
 from chainrule.native.nest import Nest
 from chainrule.native.points import I64, PTR, Value, declared
 from chainrule.native.schedule import Plan
-from chainrule.native.stages import LANES, Layout, Stage, work_of
+from chainrule.native.stages import LANES, Layout, Stage
 from chainrule.native.tiles import BATCH
 
 _VOID, _I8, _I32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
@@ -276,7 +277,7 @@ class _Driver:
             return (b.udiv(b.mul(total, thread), a["threads"]),
                     b.udiv(b.mul(total, b.add(thread, c(1))), a["threads"]))  # fmt: skip
 
-        step, row = work_of(p)
+        step, row = work_of(p.nest)
         if step + BATCH * row < _LARGE:
             low, high = part(a["thread"])
             with b.if_then(b.icmp_signed("<", low, high)):

@@ -9,11 +9,11 @@ what it sums (a dense layer's weight gradient), computed from the whole batch in
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
+from chainrule.native.blocks import CACHE, work_of, worthwhile
 from chainrule.native.copies import NEW
 from chainrule.native.doubled import doubled
 from chainrule.native.loops import residue_nests
@@ -25,10 +25,9 @@ from chainrule.native.request import Request
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.shared import shared
-from chainrule.native.tiles import Machine, main_sum
+from chainrule.native.tiles import Machine
 
 LANES = 16
-_CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
 _WORTH_SPLITTING = 20_000_000  # multiply-adds of a single sample, for threads to share
 _GROUP = 5 << 17  # bytes of what a group of nests alone reads: they stay in the second level
 
@@ -70,28 +69,18 @@ class Layout:
     @property
     def work(self) -> tuple[int, int]:
         """Products summed, roughly: in a step, and for each row besides."""
-        each = [work_of(p) for p in self.plans]
+        each = [work_of(p.nest) for p in self.plans]
         return sum(step for step, _ in each), sum(row for _, row in each)
-
-
-def work_of(p: Plan) -> tuple[int, int]:
-    """Products that a nest sums, roughly: in a step, or for each row."""
-    summed = main_sum(p.nest, None, 1)
-    work = p.nest.values(p.nest.loops) * (summed.steps if summed else 2)
-    by_row = p.nest.sample or None in p.nest.extents.values()
-    return (0, work) if by_row else (work, 0)
 
 
 def layout(request: Request) -> Layout:
     """Nests, stages and buffers for what is wanted."""
     builder = _Builder(request)
     nests = builder.prepared()
-    for block in request.blocks:
-        if block != request.blocks[-1] and builder.sample_bytes(nests) * block > 2 * _CACHE:
-            continue  # most of it will have to be in a block
+    for block in worthwhile(request.blocks, nests, builder):
         made = builder.build(nests, block, request.objective)
         size = sum(b.bytes(block) for b in made.buffers.values() if b.place == "block")
-        if size <= _CACHE:
+        if size <= CACHE:
             break
     if request.single and not request.train and made.work[1] >= _WORTH_SPLITTING:
         return layout(replace(request, batch={}))
@@ -111,12 +100,6 @@ class _Builder(Rewriter):
         nests = self.fewer_products(nests) if self.winograd else nests
         nests = doubled(nests, self)
         return [part for n in nests for part in self.spread_out(n)]
-
-    def sample_bytes(self, nests: Sequence[Nest]) -> int:
-        """What the tensors that the nests make take for a sample, those of groups apart."""
-        made = {n.target for n in nests} - self.local
-        shapes = [self.shapes[t] for t in made if self.has_batch(t)]
-        return self.machine.element * sum(math.prod(n or 1 for n in shape) for shape in shapes)
 
     def build(self, nests: Sequence[Nest], block: int, objective: str | None) -> Layout:
         """Stages and buffers for blocks of so many samples."""
