@@ -40,7 +40,12 @@ PROGRAMS: dict[str, tuple[str, dict[str, tuple[int, ...]], str | None]] = {
         {"x": (2, 6, 5, 64), "w": (3, 3, 64, 128)},
         "y",
     ),
-    "wide and strided": (  # only a first row and column need what is outside: no copy
+    "wide and strided": (  # a first column needs what is outside: it is cut off
+        "y[b,i:5,j:29,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,2*i+m-1,2*j+n-1,c])",
+        {"x": (2, 10, 58, 6), "w": (3, 3, 6, 128)},
+        None,
+    ),
+    "wide and strided, with a copy": (  # for the gradient of the weights, so nothing is cut
         "y[b,i:5,j:29,k] = sum[m,n,c](w[m,n,c,k] * pad(x)[b,2*i+m-1,2*j+n-1,c])",
         {"x": (2, 10, 58, 6), "w": (3, 3, 6, 128)},
         "y",

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 CACHE = 1 << 22  # bytes that a block's tensors may fill: prefetching hides the third level
 _FINE = 4  # samples of a block that threads share out evenly, and that stay nearer than eight
 # What is done once for a block, in multiply-adds: to start a nest, and for each number that is
-# summed over samples (it is cleared, read, added to, added up).  A weight that is read counts one.
+# summed over samples (it is cleared, read, added to, added up).  A weight counts one.
 _STARTED, _SUMMED = 512, 8
-_ONCE = 6  # times that, a sample's own work makes eight no better than four
+_ONCE = 6  # where a sample's own work is this many times what is done once, four are no worse
 
 
 def worthwhile(blocks: Sequence[int], nests: Sequence[Nest], context: Copies) -> list[int]:
@@ -40,11 +40,11 @@ def _independent(nests: Sequence[Nest], context: Copies) -> bool:
             sums = _numbers(n.target, context) if n.lane else 0
             once += _STARTED + weights + _SUMMED * sums
             each += work_of(n)[1]
-    return _ONCE * once <= each
+    return 0 < _ONCE * once <= each
 
 
 def _numbers(t: str, context: Copies) -> int:
-    """Of a tensor, or of a sample's part of it."""
+    """How many numbers a tensor has, or a sample's part of it."""
     return math.prod(d or 1 for d in context.shapes[t])
 
 

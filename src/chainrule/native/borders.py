@@ -12,7 +12,7 @@ from chainrule.native.schedule import Plan, reach, settle, with_methods
 
 Shapes = Mapping[str, Sequence[int | None]]
 COPY_USES = 256  # readings of an element that outweigh its being copied
-_EDGE_USES = 512  # the same where a single row of results needs what is outside
+_EDGE_USES = 512  # the same where one value of the index to be cut needs what is outside
 _PIECES = 9  # nests that one is cut into
 
 

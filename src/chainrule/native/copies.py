@@ -196,13 +196,24 @@ class Copies:
         return with_methods(replace(p, nest=n)) if tile else self.plan(n)
 
     def peeled(self, plans: list[Plan]) -> list[Plan]:
-        """Nests that read beyond a given tensor's border cut up, where that beats a copy of it."""
-        return [q for p in plans for q in pieces(p, self.inputs, self.shapes)]
+        """Nests that read beyond a given tensor's border cut up, where that saves its copy."""
+        copied: set[str] = set()
+        while True:
+            cut = ([p] if self.copied(p) & copied else pieces(p, self.inputs, self.shapes)
+                   for p in plans)  # fmt: skip
+            made = [q for parts in cut for q in parts]
+            needed = {t for q in made for t in self.copied(q)}
+            if needed <= copied:
+                return made
+            copied |= needed
+
+    def copied(self, p: Plan) -> set[str]:
+        """The given tensors that a nest reads with a halo, so in a copy."""
+        return {e.tensor for (e, _), m in p.methods.items() if m == "halo"} & {*self.inputs}
 
     def given_copied(self, plans: list[Plan]) -> list[Plan]:
         """Given tensors that need a halo are copied into one."""
-        needs = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
-        needs &= self.inputs
+        needs = {t for p in plans for t in self.copied(p)}
         if not needs:
             return plans
         names = {t: t + "▫" for t in needs}
