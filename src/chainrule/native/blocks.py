@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chainrule.native.nest import Nest
-from chainrule.native.tiles import main_sum
+from chainrule.native.tiles import work_of
 
 if TYPE_CHECKING:
     from chainrule.native.copies import Copies
@@ -46,11 +46,3 @@ def _independent(nests: Sequence[Nest], context: Copies) -> bool:
 def _numbers(t: str, context: Copies) -> int:
     """How many numbers a tensor has, or a sample's part of it."""
     return math.prod(d or 1 for d in context.shapes[t])
-
-
-def work_of(n: Nest) -> tuple[int, int]:
-    """Products that a nest sums, roughly: in a step, or for each row."""
-    summed = main_sum(n, None, 1)
-    work = n.values(n.loops) * (summed.steps if summed else 2)
-    by_row = n.sample or None in n.extents.values()
-    return (0, work) if by_row else (work, 0)

@@ -197,23 +197,18 @@ class Copies:
 
     def peeled(self, plans: list[Plan]) -> list[Plan]:
         """Nests that read beyond a given tensor's border cut up, where that saves its copy."""
-        copied: set[str] = set()
+        cut = [pieces(p, self.inputs, self.shapes) for p in plans]
         while True:
-            cut = ([p] if self.copied(p) & copied else pieces(p, self.inputs, self.shapes)
-                   for p in plans)  # fmt: skip
-            made = [q for parts in cut for q in parts]
-            needed = {t for q in made for t in self.copied(q)}
-            if needed <= copied:
-                return made
-            copied |= needed
-
-    def copied(self, p: Plan) -> set[str]:
-        """The given tensors that a nest reads with a halo, so in a copy."""
-        return {e.tensor for (e, _), m in p.methods.items() if m == "halo"} & {*self.inputs}
+            copied = {t for parts in cut for q in parts for t in q.halos} & self.inputs
+            in_vain = [k for k, p in enumerate(plans) if len(cut[k]) > 1 and p.halos & copied]
+            if not in_vain:
+                return [q for parts in cut for q in parts]
+            for k in in_vain:
+                cut[k] = [plans[k]]
 
     def given_copied(self, plans: list[Plan]) -> list[Plan]:
         """Given tensors that need a halo are copied into one."""
-        needs = {t for p in plans for t in self.copied(p)}
+        needs = {t for p in plans for t in p.halos} & self.inputs
         if not needs:
             return plans
         names = {t: t + "▫" for t in needs}
@@ -223,7 +218,7 @@ class Copies:
     def copied_out(self, plans: list[Plan]) -> list[Plan]:
         """Wanted tensors that need a halo are copied to the caller's arrays."""
         out = []
-        halos = {e.tensor for p in plans for (e, _), m in p.methods.items() if m == "halo"}
+        halos = {t for p in plans for t in p.halos}
         for t in self.wanted:
             if t in halos and t not in self.system.updates:
                 self.results[t] = t + "▪"

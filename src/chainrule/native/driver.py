@@ -14,7 +14,6 @@ from llvmlite import ir
 
 from chainrule.expr import Access, const
 from chainrule.native import host
-from chainrule.native.blocks import work_of
 from chainrule.native.emit import Evaluator
 from chainrule.native.kernel import (
     INTEGERS,
@@ -28,7 +27,7 @@ from chainrule.native.nest import Nest
 from chainrule.native.points import I64, PTR, Value, declared
 from chainrule.native.schedule import Plan
 from chainrule.native.stages import LANES, Layout, Stage
-from chainrule.native.tiles import BATCH
+from chainrule.native.tiles import BATCH, work_of
 
 _VOID, _I8, _I32 = ir.VoidType(), ir.IntType(8), ir.IntType(32)
 _FIRST, _PART = 6, 24  # nests of a module: while LLVM compiles one, the next is written

@@ -55,6 +55,11 @@ class Plan:
         return None if n is None else -(-n // (step * (self.width if name == self.vector else 1)))
 
     @property
+    def halos(self) -> set[str]:
+        """The tensors around which zeros have to stand."""
+        return {e.tensor for (e, _), method in self.methods.items() if method == "halo"}
+
+    @property
     def all(self) -> tuple[Plan, ...]:
         """This plan and the others that its loops carry along."""
         return (self, *self.others)

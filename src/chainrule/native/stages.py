@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.expr import Access
-from chainrule.native.blocks import CACHE, work_of, worthwhile
+from chainrule.native.blocks import CACHE, worthwhile
 from chainrule.native.copies import NEW
 from chainrule.native.doubled import doubled
 from chainrule.native.loops import residue_nests
@@ -25,7 +25,7 @@ from chainrule.native.request import Request
 from chainrule.native.rewrite import Rewriter
 from chainrule.native.schedule import Plan, fused, reach, settle
 from chainrule.native.shared import shared
-from chainrule.native.tiles import Machine
+from chainrule.native.tiles import Machine, work_of
 
 LANES = 16
 _WORTH_SPLITTING = 20_000_000  # multiply-adds of a single sample, for threads to share

@@ -270,6 +270,14 @@ def main_sum(nest: Nest, vector: str | None, block: int) -> Work | None:
     return best
 
 
+def work_of(nest: Nest) -> tuple[int, int]:
+    """Products that a nest sums, roughly: in a step, or for each row."""
+    summed = main_sum(nest, None, 1)
+    work = nest.values(nest.loops) * (summed.steps if summed else 2)
+    by_row = nest.sample or None in nest.extents.values()
+    return (0, work) if by_row else (work, 0)
+
+
 def _read(nest: Nest, a: Access, within: Reduce, vector: str | None) -> _Read:
     last = frozenset(a.axes[-1].names) if a.axes else frozenset()
     along = [nest.extents[n] or 1 for n in last if n in within.names]
